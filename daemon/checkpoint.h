@@ -1,0 +1,45 @@
+/* checkpoint.h - the checkpoint on disk: state_dir/checkpoint.json, mode 0600.
+ *
+ * checkpoint_load reads it whole (blocking, at start). A missing file is no error: `out` is empty and
+ * 0 is returned. A file that cannot be read, is larger than CHECKPOINT_BYTES_MAX, or that
+ * checkpoint_decode refuses is an error naming it; nothing is overwritten: the caller stops.
+ *
+ * checkpoint_save takes over the bytes in `text` (the buf is emptied) and writes them aside, fsyncs,
+ * renames, fsyncs the directory, in a worker thread; then saved(ctx, err) is called on the loop, err
+ * NULL on success. One save at a time: checkpoint_busy tells. After a failure the last good file is
+ * still there.
+ * checkpoint_close waits for a save under way through the loop, then calls on_closed.
+ */
+#ifndef DAEMON_CHECKPOINT_H
+#define DAEMON_CHECKPOINT_H
+
+#include <uv.h>
+
+#include "lib/position.h"
+
+#define CHECKPOINT_NAME "checkpoint.json"
+
+typedef void checkpoint_saved_fn(void *ctx, const struct err *e);
+
+struct checkpoint_store {
+    uv_loop_t *loop;
+    int dir_fd; /* borrowed */
+    uv_work_t work;
+    bool busy;
+    struct buf text;
+    struct err err;
+    int result;
+    checkpoint_saved_fn *saved;
+    void *ctx;
+    void (*on_closed)(void *ctx);
+    void *close_ctx;
+};
+
+void checkpoint_open(struct checkpoint_store *s, uv_loop_t *loop, int dir_fd,
+                     checkpoint_saved_fn *saved, void *ctx);
+int checkpoint_load(int dir_fd, struct checkpoint *out, struct err *e);
+bool checkpoint_busy(const struct checkpoint_store *s);
+void checkpoint_save(struct checkpoint_store *s, struct buf *text);
+void checkpoint_close(struct checkpoint_store *s, void (*on_closed)(void *ctx), void *ctx);
+
+#endif

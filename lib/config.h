@@ -1,0 +1,72 @@
+/* config.h - the configuration: immutable once built.
+ *
+ * config_build reads YAML text, applies defaults, checks every bound and every cross-reference, and
+ * gives a whole configuration or none. All errors are told, not the first: each goes to `tell` as one
+ * line "file:line:column: what is wrong", in document order. An unknown key names the nearest known
+ * one. What each option is (name, type, default, bounds, unit, live or restart, sentence) stands in
+ * schema.c as a row, and nowhere else; the manual is held against those rows.
+ *
+ * Checked here, beyond single values: at least one stream and one source; a source's stream exists;
+ * names of streams and sources match [A-Za-z0-9_.-]{1,64} and are unique; `record:`, `columns:` and
+ * `delimiter:` only with format csv; parse and print together; a shape compiles (shape_new); a stream
+ * ARN is one, and its region agrees with `region:`; the endpoint is a URL; region is there; file globs
+ * are absolute paths; times and sizes carry units.
+ *
+ * config_diff compares two configurations row by row: for each difference `tell` gets a line like
+ * "streams.crimes.buffer: 64MiB -> 128MiB (needs a restart)", and the function returns how many of
+ * the differences need a restart. Sources and streams that were added or removed are named too.
+ *
+ * Strings belong to the config; config_free frees all; NULL is fine.
+ */
+#ifndef LIB_CONFIG_H
+#define LIB_CONFIG_H
+
+#include "lib/base.h"
+#include "lib/shape.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum start_at { START_AT_END, START_AT_BEGINNING };
+
+struct config_stream {
+    char *name;
+    char *kinesis; /* the data stream's name or its ARN, as written */
+    uint64_t linger_ms;
+    uint64_t buffer_bytes;
+    uint64_t in_flight;
+};
+
+struct config_source {
+    char *name;
+    char *file; /* a glob, absolute */
+    char *stream_name;
+    size_t stream; /* index into streams */
+    enum start_at start_at;
+    struct shape_spec shape;
+};
+
+struct config {
+    char *region;
+    char *endpoint;  /* NULL: the region's own */
+    char *state_dir; /* default /var/lib/tailrace */
+    char *profile;   /* NULL: AWS_PROFILE, then "default" */
+    char *ca_bundle; /* NULL: the system's */
+    enum log_level log_level;
+    uint64_t stop_timeout_ms;
+    uint64_t dead_letter_max_bytes;
+    uint64_t connect_timeout_ms;
+    uint64_t request_timeout_ms;
+    struct config_stream *streams;
+    size_t streams_n;
+    struct config_source *sources;
+    size_t sources_n;
+};
+
+typedef void config_tell_fn(void *ctx, const char *line);
+
+/* `file` is only the name used in messages. NULL when anything was wrong. */
+struct config *config_build(const char *file, struct str text, config_tell_fn *tell, void *ctx);
+void config_free(struct config *c);
+unsigned config_diff(const struct config *before, const struct config *after, config_tell_fn *tell,
+                     void *ctx);
+
+#endif

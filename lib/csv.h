@@ -1,0 +1,44 @@
+/* csv.h - one CSV row at a time, out of bytes that may end anywhere.
+ *
+ * RFC 4180, read as Python's csv module reads it (its default dialect): a field that starts with a
+ * quote runs to the closing quote, "" inside it is one quote, line breaks and delimiters inside are
+ * data; bytes after the closing quote are appended as they are; a quote inside an unquoted field is
+ * data. Rows end at LF, CR or CRLF. A CR is an end at once, so that the last row of a CR-only file
+ * does not wait; the LF of a CRLF is then an empty row of its own, which csv_row_next skips like all empty
+ * rows (a row of no bytes at all).
+ *
+ * csv_row_next looks at the bytes from `text.p[0]`:
+ *   CSV_ROW   a whole row: row->fields[0..n) are its fields, row->used the bytes consumed, leading
+ *             empty rows and the terminator included, row->begin the offset where the row itself
+ *             starts. Fields borrow from `text`, or from row->scratch when quotes had to be undone;
+ *             both must stay until the row has been used.
+ *   CSV_MORE  no end of row in sight; row->used says how many leading bytes (empty rows) can be let
+ *             go. With `at_end` true the last row need not be terminated: CSV_MORE then means there
+ *             is nothing left but empty rows.
+ *   CSV_WIDE  more than CSV_FIELDS_MAX fields; used and begin are set, the row is complete.
+ *   CSV_NOMEM scratch could not grow (row->scratch.max is the cap; the caller sets it).
+ * The struct is set up with csv_row_init (which allocates nothing yet), reused for all rows, and
+ * freed with csv_row_release.
+ * On the hot path: one pass over the bytes.
+ */
+#ifndef LIB_CSV_H
+#define LIB_CSV_H
+
+#include "lib/buf.h"
+
+#define CSV_FIELDS_MAX 1024 /* a hostile row of commas costs this much, not memory without end */
+
+enum csv_result { CSV_ROW, CSV_MORE, CSV_WIDE, CSV_NOMEM };
+
+struct csv_row {
+    struct str fields[CSV_FIELDS_MAX];
+    size_t n;
+    size_t begin, used; /* bytes from the start of the text */
+    struct buf scratch;
+};
+
+void csv_row_init(struct csv_row *row, size_t scratch_max);
+void csv_row_release(struct csv_row *row);
+enum csv_result csv_row_next(struct csv_row *row, struct str text, char delimiter, bool at_end);
+
+#endif

@@ -1,0 +1,43 @@
+/* framer.h - where the next record ends, in bytes that may stop anywhere.
+ *
+ * The framer keeps no bytes: the unfinished tail stays where it came from (the file is its own
+ * buffer) and is offered again, longer. It only remembers how far it has looked, so that a record
+ * that arrives in a thousand pieces is searched once.
+ *
+ *   framer_line(&f, text, max, at_end, &frame)
+ * gives one record that ends in LF (a CR before it is left off), from the start of `text`:
+ *   FRAME_RECORD   frame.data is the record, frame.used the bytes to consume, terminator included.
+ *                  Empty lines come as records of length 0: the caller decides.
+ *   FRAME_MORE     no end yet: offer the same bytes again, with more behind them. With at_end, an
+ *                  unterminated rest is a record, and FRAME_MORE means `text` was empty.
+ *   FRAME_OVERSIZE more than `max` bytes without an end (the terminator not counted): frame.data is
+ *                  the first `max` of them, frame.used all that was looked at. The framer now skips:
+ *                  later calls drop bytes up to the end of this record (FRAME_SKIPPED, used says how
+ *                  many; `skipping` tells whether it is over). `skipping` must be kept with the
+ *                  position if reading is to resume in the middle of such a record.
+ * framer_reset forgets the search (after a seek), keeping `skipping` as given.
+ */
+#ifndef LIB_FRAMER_H
+#define LIB_FRAMER_H
+
+#include "lib/base.h"
+
+enum frame_result { FRAME_RECORD, FRAME_MORE, FRAME_OVERSIZE, FRAME_SKIPPED };
+
+struct framer {
+    size_t looked; /* bytes of the pending record already searched */
+    bool skipping; /* inside a record that was too long */
+};
+
+struct frame {
+    struct str data;
+    size_t used;
+};
+
+void framer_reset(struct framer *f, bool skipping);
+enum frame_result framer_line(struct framer *f, struct str text, size_t max, bool at_end,
+                              struct frame *frame);
+/* Only the skipping part, for other framings: ends at the first LF or CR. */
+enum frame_result framer_skip(struct framer *f, struct str text, bool at_end, struct frame *frame);
+
+#endif

@@ -1,0 +1,74 @@
+/* json.h - writing JSON into a buf, and walking JSON text without building a tree.
+ *
+ * Writing. json_put_string appends a quoted string. What is not UTF-8 (RFC 3629: no surrogates, no
+ * overlong forms, nothing past U+10FFFF) becomes U+FFFD, one for each maximal invalid run as the
+ * Unicode standard recommends ("substitution of maximal subparts"); the number of replacements is
+ * returned, so that the caller can count them. Control characters, quote and backslash are escaped
+ * (\b \f \n \r \t where they exist, \u00XX otherwise); everything else, DEL and non-ASCII included,
+ * passes as it is. On the hot path: plain ASCII runs are copied in one go.
+ *
+ * Walking. A struct json_scan is a pull parser over borrowed text: RFC 8259, nothing looser (no
+ * comments, no trailing commas, no NaN), strings must be valid UTF-8, escapes valid (a lone surrogate
+ * escape \ud800 is allowed by the grammar and passes), depth at most JSON_DEPTH_MAX. It allocates
+ * nothing and is linear in the text.
+ *
+ *   struct json_scan s;  json_scan_init(&s, text);
+ *   while ((t = json_scan_next(&s)) > JSON_END) ...
+ *
+ * Tokens come in document order: for an object JSON_OBJECT, then for each member JSON_KEY and the
+ * value's token(s), then JSON_CLOSE; an array likewise without keys. `s.token` is the text of the
+ * token: for keys and strings what stands between the quotes, still escaped; for numbers, true, false
+ * and null the bytes themselves; for others the bracket. `s.escaped` says whether a string or key
+ * holds a backslash. After the one top-level value only white space may follow; then JSON_END.
+ * JSON_BAD is sticky; s.at is the offset where the text went wrong.
+ * json_scan_skip, called right after JSON_OBJECT or JSON_ARRAY, moves past its JSON_CLOSE; it returns
+ * JSON_CLOSE or JSON_BAD.
+ *
+ * json_valid: true if `text` is exactly one JSON value; *bad_at (may be NULL) gets the offset if not.
+ * json_unescape: the text of a string token (escapes undone, surrogate pairs joined, lone ones as
+ * U+FFFD) appended to `out`.
+ */
+#ifndef LIB_JSON_H
+#define LIB_JSON_H
+
+#include "lib/buf.h"
+
+#define JSON_DEPTH_MAX 512 /* hostile nesting costs a bit a level, not stack */
+
+enum json_token {
+    JSON_BAD = -1,
+    JSON_END = 0,
+    JSON_OBJECT,
+    JSON_ARRAY,
+    JSON_CLOSE,
+    JSON_KEY,
+    JSON_STRING,
+    JSON_NUMBER,
+    JSON_TRUE,
+    JSON_FALSE,
+    JSON_NULL,
+};
+
+struct json_scan {
+    struct str text;
+    size_t at; /* offset of the next byte to look at */
+    struct str token;
+    bool escaped;
+    unsigned depth;
+    int state;                          /* what may come next; private */
+    uint64_t in_array[JSON_DEPTH_MAX / 64]; /* one bit a level; private */
+};
+
+unsigned json_put_string(struct buf *b, struct str s);
+
+void json_scan_init(struct json_scan *s, struct str text);
+enum json_token json_scan_next(struct json_scan *s);
+enum json_token json_scan_skip(struct json_scan *s);
+bool json_valid(struct str text, size_t *bad_at);
+void json_unescape(struct buf *out, struct str token);
+
+/* The length in bytes of the valid UTF-8 at p (n >= 1): 1..4; 0 if invalid, and then *bad_n is the
+ * length of the maximal invalid subpart to replace. */
+size_t json_utf8_len(const char *p, size_t n, size_t *bad_n);
+
+#endif

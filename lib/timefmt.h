@@ -1,0 +1,52 @@
+/* timefmt.h - reading and writing times by a pattern, as text, without a clock and without a zone.
+ *
+ * A pattern is compiled once (timefmt_compile; false sets err with what is wrong and where) and then
+ * used for parsing or printing. A time without a zone stays as written: nothing is ever converted
+ * through the machine's zone or locale. Names are English.
+ *
+ * Directives, for both directions unless said: %Y %m %d %e %H %I %M %S %y %b %B %h %a %A %p %j %f %z
+ * %s %% %T (=%H:%M:%S) %D (=%m/%d/%y) %F (=%Y-%m-%d) %R (=%H:%M) %n %t.
+ *   parse: numbers take 1 to their full width of digits (so "1/1/06 0:00" fits "%m/%d/%y %H:%M");
+ *          %y is 69..99 -> 19yy, 00..68 -> 20yy; %f takes 1..9 digits as a fraction of a second;
+ *          %z takes Z, +hh:mm, +hhmm, +hh; a blank in the pattern takes any run of blanks, also none;
+ *          %a %A are read and ignored; the whole value must be used up. Date and time are checked:
+ *          30 February, hour 24 are bad; second 60 is allowed. What the pattern does not give is
+ *          1900-01-01 00:00:00 (as Python's strptime), without a zone.
+ *   print: %Y 4 digits, %f 6 digits, %e blank-padded; %z prints +hhmm, or nothing when the time has
+ *          no zone; %s counts as UTC when the time has no zone; %j and %a are computed.
+ * Any other directive is refused by timefmt_compile.
+ *
+ * timefmt_parse returns 0 or ERR_SYNTAX / ERR_RANGE, and writes *t only on success.
+ * timefmt_print appends to b. On the hot path: no allocation, no locale.
+ */
+#ifndef LIB_TIMEFMT_H
+#define LIB_TIMEFMT_H
+
+#include "lib/buf.h"
+#include "lib/err.h"
+
+#define TIMEFMT_OPS_MAX 48
+
+struct timefmt_time {
+    int32_t year;
+    uint8_t month, day, hour, minute, second; /* month and day from 1 */
+    uint32_t nanos;
+    bool has_zone;
+    int16_t zone_minutes; /* east of UTC */
+};
+
+struct timefmt_op {
+    char kind;    /* the directive's letter; 'L' for one literal byte, ' ' for blanks */
+    char literal;
+};
+
+struct timefmt {
+    unsigned n;
+    struct timefmt_op ops[TIMEFMT_OPS_MAX];
+};
+
+int timefmt_compile(struct timefmt *f, const char *pattern, struct err *e);
+int timefmt_parse(const struct timefmt *f, struct str text, struct timefmt_time *t);
+void timefmt_print(const struct timefmt *f, const struct timefmt_time *t, struct buf *b);
+
+#endif
