@@ -6,9 +6,10 @@
  *
  * checkpoint_save takes over the bytes in `text` (the buf is emptied) and writes them aside, fsyncs,
  * renames, fsyncs the directory, in a worker thread; then saved(ctx, err) is called on the loop, err
- * NULL on success. One save at a time: checkpoint_busy tells. After a failure the last good file is
- * still there.
- * checkpoint_close waits for a save under way through the loop, then calls on_closed.
+ * NULL on success. One save at a time: checkpoint_busy tells; saved() may begin the next one. After a
+ * failure the last good file is still there. A buf that has failed is a failed save (ERR_NOMEM).
+ * checkpoint_close lets a save under way finish (saved is called), then calls on_closed, on the loop
+ * and never from inside checkpoint_close; the store's memory must live until then.
  */
 #ifndef DAEMON_CHECKPOINT_H
 #define DAEMON_CHECKPOINT_H

@@ -3,8 +3,9 @@
  *   log_info(log_msg("file opened"), log_s("path", path), log_u("size", size));
  *   -> level=info msg="file opened" path=/var/log/a.log size=120
  *
- * Values are quoted and escaped when they hold blanks, quotes, '=' or anything unprintable, so a
- * hostile file name cannot forge a line. With journald as stderr (JOURNAL_STREAM names
+ * Values are quoted when they hold blanks, quotes, backslashes, '=' or anything but printable ASCII,
+ * and what could forge or disturb a line is escaped (\n \r \t \" \\ \xHH): control characters, bytes
+ * that are not UTF-8, and the characters that break lines or turn the writing direction. With journald as stderr (JOURNAL_STREAM names
  * it by device and inode), each line starts with the syslog priority (<6>) and no time; otherwise with
  * time=2026-11-23T04:05:06.789Z. A line is one write(2); one longer than LOG_LINE_MAX is cut and
  * marked. Safe only on the loop's thread. Nothing secret is ever passed here.

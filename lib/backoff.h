@@ -2,8 +2,8 @@
  *
  * Full jitter: delay = random(0,1) x min(cap_ms, base_ms x 2^tries) x failed/total, where `tries` is
  * 0 for the first retry, and failed/total is the share of the batch that failed. Never overflows,
- * whatever the numbers; total 0 counts as 1/1. The result is at most cap_ms, and at least 1 ms, so
- * that a retry never spins.
+ * whatever the numbers; total 0 counts as 1/1, and so does failed > total. The result is at most
+ * cap_ms, and at least 1 ms (even when cap_ms is 0), so that a retry never spins.
  */
 #ifndef LIB_BACKOFF_H
 #define LIB_BACKOFF_H

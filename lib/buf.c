@@ -62,8 +62,10 @@ bool buf_grow(struct buf *b, size_t more)
 
 void buf_put(struct buf *b, const void *p, size_t n)
 {
+    if (n == 0) /* then p may be NULL, and so may b->p */
+        return;
     char *to = buf_reserve(b, n);
-    if (to == NULL || n == 0)
+    if (to == NULL)
         return;
     memcpy(to, p, n);
     b->n += n;

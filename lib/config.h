@@ -1,16 +1,16 @@
 /* config.h - the configuration: immutable once built.
  *
  * config_build reads YAML text, applies defaults, checks every bound and every cross-reference, and
- * gives a whole configuration or none. All errors are told, not the first: each goes to `tell` as one
- * line "file:line:column: what is wrong", in document order. An unknown key names the nearest known
- * one. What each option is (name, type, default, bounds, unit, live or restart, sentence) stands in
- * schema.c as a row, and nowhere else; the manual is held against those rows.
+ * gives a whole configuration or none. All errors are told, not the first: each goes to `tell` as
+ * one line "file:line:column: what is wrong", in document order. An unknown key names the nearest
+ * known one. What each option is (name, type, default, bounds, unit, live or restart, sentence)
+ * stands in schema.c as a row, and nowhere else; the manual is held against those rows.
  *
  * Checked here, beyond single values: at least one stream and one source; a source's stream exists;
  * names of streams and sources match [A-Za-z0-9_.-]{1,64} and are unique; `record:`, `columns:` and
- * `delimiter:` only with format csv; parse and print together; a shape compiles (shape_new); a stream
- * ARN is one, and its region agrees with `region:`; the endpoint is a URL; region is there; file globs
- * are absolute paths; times and sizes carry units.
+ * `delimiter:` only with format csv; parse and print together; a shape compiles (shape_new); a
+ * stream ARN is one, and its region agrees with `region:`; the endpoint is a URL; region is there;
+ * file globs, state_dir and ca_bundle are absolute paths; times and sizes carry units.
  *
  * config_diff compares two configurations row by row: for each difference `tell` gets a line like
  * "streams.crimes.buffer: 64MiB -> 128MiB (needs a restart)", and the function returns how many of
@@ -23,6 +23,10 @@
 
 #include "lib/base.h"
 #include "lib/shape.h"
+
+#define CONFIG_NAME_MAX    64
+#define CONFIG_STREAMS_MAX 256  /* each has a ring of at least 8 MiB */
+#define CONFIG_SOURCES_MAX 1024 /* each is held against its likes by name */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum start_at { START_AT_END, START_AT_BEGINNING };

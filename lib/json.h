@@ -5,7 +5,8 @@
  * Unicode standard recommends ("substitution of maximal subparts"); the number of replacements is
  * returned, so that the caller can count them. Control characters, quote and backslash are escaped
  * (\b \f \n \r \t where they exist, \u00XX otherwise); everything else, DEL and non-ASCII included,
- * passes as it is. On the hot path: plain ASCII runs are copied in one go.
+ * passes as it is. On the hot path: plain ASCII runs are copied in one go. When the buf fails, nothing
+ * of the string stays in it.
  *
  * Walking. A struct json_scan is a pull parser over borrowed text: RFC 8259, nothing looser (no
  * comments, no trailing commas, no NaN), strings must be valid UTF-8, escapes valid (a lone surrogate
@@ -22,7 +23,7 @@
  * holds a backslash. After the one top-level value only white space may follow; then JSON_END.
  * JSON_BAD is sticky; s.at is the offset where the text went wrong.
  * json_scan_skip, called right after JSON_OBJECT or JSON_ARRAY, moves past its JSON_CLOSE; it returns
- * JSON_CLOSE or JSON_BAD.
+ * JSON_CLOSE or JSON_BAD. The enumerators share names with jansson's: no file can include both.
  *
  * json_valid: true if `text` is exactly one JSON value; *bad_at (may be NULL) gets the offset if not.
  * json_unescape: the text of a string token (escapes undone, surrogate pairs joined, lone ones as
@@ -66,6 +67,9 @@ enum json_token json_scan_next(struct json_scan *s);
 enum json_token json_scan_skip(struct json_scan *s);
 bool json_valid(struct str text, size_t *bad_at);
 void json_unescape(struct buf *out, struct str token);
+
+/* The length of the run at p that needs no care: ASCII without controls, quote and backslash. */
+size_t json_plain_len(const char *p, size_t n);
 
 /* The length in bytes of the valid UTF-8 at p (n >= 1): 1..4; 0 if invalid, and then *bad_n is the
  * length of the maximal invalid subpart to replace. */

@@ -5,11 +5,33 @@
  * and CSV files share their first lines, so neither alone will do. The device number is kept for
  * information: devices are renumbered at boot. In doubt a file is a new one, and data is sent again.
  *
- * The checkpoint is a JSON document (version 1): for each source whether it was ever started, and a
- * list of files. checkpoint_encode appends it; checkpoint_decode reads it back, and accepts only what
- * checkpoint_encode can have written: every field is checked, a newer version is refused with a
- * sentence, and nothing is allocated past CHECKPOINT_FILES_MAX entries. The decoded set is owned by
- * the caller (checkpoint_release).
+ * The checkpoint is a JSON document. This is version 1, all of it, in this order (white space is free):
+ *
+ *   {"version": 1,
+ *    "sources": [                      one for each source that was ever started, also without files
+ *      {"name": "crimes-csv",          unique
+ *       "files": [
+ *         {"path": "/srv/crimes/a.csv",
+ *          "device": "64769",          decimal in a string: it may need all 64 bits
+ *          "inode": "1311",            likewise
+ *          "offset": 104857600,        0..2^63-1; every record that ends at or before it is delivered
+ *          "mid_record": false,        true: skip up to the end of the record the offset is in
+ *          "seen": 1793419200,         Unix time, seconds: when it was last followed
+ *          "head": {"n": 1024, "hash": "<32 hex digits>"},
+ *          "tail": {"n": 1024, "hash": "<32 hex digits>"}}]}]}
+ *
+ * A fingerprint's hash is the first 16 bytes of the SHA-256 of its n bytes; tail's n is at most the
+ * offset. A name or path that is not UTF-8 stands, as hex digits, under "name_hex" or "path_hex"
+ * instead: file names are bytes, and each must come back as it was. Paths may repeat: a rotated file
+ * and its successor had the same one.
+ *
+ * checkpoint_encode appends it (the caller checks out->failed, keeps positions sane, names and paths
+ * not empty, and their numbers within the limits below). It is read back by checkpoint_decode, which
+ * accepts only what checkpoint_encode can have written: every field is checked, a newer version is
+ * refused with a sentence, and nothing is allocated past CHECKPOINT_SOURCES_MAX and
+ * CHECKPOINT_FILES_MAX entries. It returns 0, ERR_SYNTAX, ERR_RANGE (a limit, or another version) or
+ * ERR_NOMEM, and writes *c only on success. The decoded set is owned by the caller:
+ * checkpoint_release frees it, and leaves it empty.
  */
 #ifndef LIB_POSITION_H
 #define LIB_POSITION_H
@@ -20,7 +42,8 @@
 #define FINGERPRINT_MAX 1024 /* bytes looked at, at each of the two places */
 #define FINGERPRINT_SIZE 16
 #define CHECKPOINT_VERSION 1
-#define CHECKPOINT_FILES_MAX 200000
+#define CHECKPOINT_SOURCES_MAX 4096
+#define CHECKPOINT_FILES_MAX 200000 /* of all sources together */
 #define CHECKPOINT_BYTES_MAX (256 * MIB)
 
 struct fingerprint {
@@ -28,6 +51,7 @@ struct fingerprint {
     uint8_t hash[FINGERPRINT_SIZE];
 };
 
+/* Of n bytes, at most FINGERPRINT_MAX. */
 struct fingerprint fingerprint_of(const void *p, size_t n);
 bool fingerprint_eq(const struct fingerprint *a, const struct fingerprint *b);
 
@@ -41,6 +65,7 @@ struct position {
 struct checkpoint_file {
     char *path;
     struct position at;
+    uint64_t seen_s; /* when somebody last followed it, Unix time in seconds */
 };
 
 struct checkpoint_source {
@@ -53,6 +78,8 @@ struct checkpoint {
     struct checkpoint_source *sources;
     size_t sources_n;
 };
+
+bool position_sane(const struct position *p);
 
 void checkpoint_encode(const struct checkpoint *c, struct buf *out);
 int checkpoint_decode(struct str text, struct checkpoint *c, struct err *e);

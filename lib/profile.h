@@ -14,6 +14,8 @@
 
 #include "lib/base.h"
 
+#define PROFILE_LINE_MAX 16384 /* session tokens are long; a line past this is no setting */
+
 enum profile_file { PROFILE_CONFIG, PROFILE_CREDENTIALS };
 
 struct str profile_get(struct str text, enum profile_file kind, const char *profile, const char *key);

@@ -1,0 +1,145 @@
+/* service_in.h - the inside of the household, shared by service.c (the turn), stream.c, source.c,
+ * saving.c and reload.c.
+ *
+ *   service ──┬─ stream (one a destination): pipeline, http
+ *             ├─ source (one a glob): shape, tail ── followed (one a file): input, ledger entry
+ *             └─ ledger, checkpoint store, dead letters, watch, credentials, notify
+ *
+ * A followed file whose descriptor is closed, but whose records are still in a ring, is `retired`: it
+ * lives on the service's list until the ring has let go of it.
+ */
+#ifndef DAEMON_SERVICE_IN_H
+#define DAEMON_SERVICE_IN_H
+
+#include <uv.h>
+
+#include "daemon/checkpoint.h"
+#include "daemon/creds.h"
+#include "daemon/deadletter.h"
+#include "daemon/http.h"
+#include "daemon/log.h"
+#include "daemon/notify.h"
+#include "daemon/progress.h"
+#include "daemon/service.h"
+#include "daemon/statedir.h"
+#include "daemon/tail.h"
+#include "daemon/watch.h"
+#include "lib/endpoint.h"
+#include "lib/input.h"
+#include "lib/ledger.h"
+#include "lib/pipeline.h"
+
+#define SAVE_EVERY_MS 1000      /* checkpoints, when something moved */
+#define STALL_RETRY_MS 1000     /* a source that waits for room in the dead letters */
+#define CREDS_RETRY_MS 10000    /* looking for credentials again, at most this often */
+#define COMPLAIN_EVERY_MS 10000 /* the same trouble, in the log */
+
+struct stream {
+    struct list link;
+    struct service *service;
+    char *name;
+    uint32_t id;
+    struct pipeline *pipeline;
+    struct http *http;
+    bool paused;  /* by its pipeline */
+    bool leaving; /* no longer configured: drains, then closes */
+    struct log_limit trouble;
+};
+
+struct source {
+    struct list link;
+    struct service *service;
+    const struct config_source *config;
+    struct stream *stream;
+    struct shape *shape;
+    struct tail *tail;
+    struct ledger_source *ledger;
+    bool fresh;    /* never started before, and still finding what is there: start_at decides */
+    bool stalled;  /* waits for room in the dead letters, or for memory */
+    char *name;    /* outlives the configuration while records are in a ring */
+    struct log_limit stall;
+};
+
+struct followed {
+    struct list link; /* in service.retired, once closed */
+    struct input input;
+    struct source *source;
+    struct tail_file *file;    /* NULL: closed */
+    struct ledger_file *entry; /* NULL: its position no longer matters */
+    char *path, *source_name;
+    bool told_missing;
+};
+
+enum service_state { SERVICE_STARTING, SERVICE_RUNNING, SERVICE_DRAINING, SERVICE_SAVING, SERVICE_CLOSING };
+
+struct service {
+    uv_loop_t loop;
+    struct config *config;
+    struct service_options options;
+    enum service_state state;
+    int exit_code;
+    char host[256];
+
+    uv_prepare_t prepare;
+    uv_timer_t timer, watchdog;
+    uv_signal_t sigterm, sigint, sighup;
+    unsigned open; /* devices and handles that will still call back */
+
+    struct statedir statedir;
+    struct checkpoint_store store;
+    struct ledger ledger;
+    bool dirty;             /* the ledger knows more than the last checkpoint */
+    bool saving_now, save_failed;
+    uint64_t next_save_ms;
+    struct log_limit save_trouble;
+    struct deadletter *deadletter;
+    struct log_limit dead_trouble;
+    struct watch *watch;
+    struct notify notify;
+    struct creds creds;
+    bool have_creds;
+    uint64_t next_creds_ms;
+    struct log_limit creds_trouble;
+
+    struct list streams, sources, retired;
+    uint32_t next_stream_id;
+    uint64_t next_stall_ms;
+    uint64_t stop_at_ms;  /* draining: the deadline */
+    uint64_t once_until_ms;
+    struct progress progress;
+};
+
+/* service.c */
+struct now service_now(struct service *s);
+void service_fail(struct service *s, int exit_code); /* stop, with this exit code */
+void on_device_closed(void *service);
+void service_status(struct service *s);
+void service_started(struct service *s); /* the first checkpoint is durable */
+
+/* stream.c */
+struct stream *stream_new(struct service *s, const struct config_stream *c, struct err *e);
+bool stream_configure(struct stream *st, const struct config *config, const struct config_stream *c,
+                      struct err *e);
+void stream_close(struct stream *st);
+struct stream *stream_find(struct service *s, const char *name);
+void stream_dead_stored(void *service, uint64_t token, const struct err *e);
+void service_load_creds(struct service *s, struct now now);
+
+/* source.c */
+struct source *source_new(struct service *s, const struct config_source *c, struct stream *st,
+                          struct shape *shape, struct err *e);
+void source_steer(struct source *src);
+void source_reshape(struct source *src, const struct config_source *c, struct shape *shape);
+void source_close(struct source *src);
+struct source *source_find(struct service *s, const char *name);
+void followed_free_retired(struct service *s);
+
+/* saving.c */
+void saving_open(struct service *s);
+uint64_t saving_turn(struct service *s, struct now now); /* the next deadline */
+bool saving_done(const struct service *s);              /* nothing new, nothing under way */
+
+/* reload.c */
+void service_reload(struct service *s);
+
+#endif

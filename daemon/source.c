@@ -1,0 +1,390 @@
+/* One source: a tail, and for each file that it follows, an input. This file is where a file's bytes
+ * meet the pipeline, and where it is decided from which offset a file is read:
+ *
+ *   known again (inode and both fingerprints)   where the checkpoint says
+ *   found while a source starts for the very first time, start_at: end    behind its last whole line
+ *   else                                        0
+ */
+#include <stdlib.h>
+
+#include "daemon/service_in.h"
+
+/* ---- followed files ------------------------------------------------------------------------------ */
+
+static struct followed *followed_of(const struct tail_file *f)
+{
+    return f->owner;
+}
+
+static void followed_free(struct followed *fo)
+{
+    list_del(&fo->link);
+    input_release(&fo->input);
+    free(fo->path);
+    free(fo->source_name);
+    free(fo);
+}
+
+/* Its file is closed, or another one now. It stays until the ring has let go of its records. */
+static void followed_retire(struct followed *fo)
+{
+    struct service *s = fo->source->service;
+    fo->file = NULL;
+    fo->entry = NULL;
+    fo->source = NULL;
+    list_add_tail(&s->retired, &fo->link);
+}
+
+void followed_free_retired(struct service *s)
+{
+    LIST_FOR(it, save, &s->retired)
+    {
+        struct followed *fo = CONTAINER_OF(it, struct followed, link);
+        if (fo->input.origin.in_ring == 0)
+            followed_free(fo);
+    }
+}
+
+static struct followed *followed_new(struct source *src, struct tail_file *f)
+{
+    struct followed *fo = calloc(1, sizeof *fo);
+    if (fo == NULL)
+        return NULL;
+    list_init(&fo->link);
+    fo->source = src;
+    fo->file = f;
+    fo->path = strdup(f->path);
+    fo->source_name = strdup(src->name);
+    input_init(&fo->input, src->stream->pipeline, src->shape, &src->config->shape,
+               fo->path != NULL ? fo->path : "");
+    if (fo->path == NULL || fo->source_name == NULL) {
+        followed_free(fo);
+        return NULL;
+    }
+    return fo;
+}
+
+/* ---- where to begin ------------------------------------------------------------------------------ */
+
+static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
+{
+    struct ledger_file *entry = NULL;
+    while ((entry = ledger_find(src->ledger, f->inode, entry)) != NULL)
+        if (tail_is(f, &entry->at))
+            return entry;
+    return NULL;
+}
+
+/* Behind the last line end, so that a half-written line is not cut: at most max_record back. */
+static uint64_t last_line_end(const struct source *src, const struct tail_file *f)
+{
+    uint64_t size = tail_size(f);
+    size_t n = (size_t)min_u64(size, src->config->shape.max_record);
+    char *bytes = malloc(n + 1);
+    ssize_t got = bytes != NULL ? tail_pread(f, bytes, n, size - n) : -1;
+    uint64_t end = size;
+    if (got == (ssize_t)n && n > 0) {
+        size_t at = n;
+        while (at > 0 && bytes[at - 1] != '\n' &&
+               !(bytes[at - 1] == '\r' && src->config->shape.format == FORMAT_CSV))
+            at--;
+        end = at > 0 || n == size ? size - n + at : size;
+    }
+    free(bytes);
+    return end;
+}
+
+static struct ledger_file *begin_anew(struct source *src, struct tail_file *f, uint64_t offset)
+{
+    struct ledger_file *entry = ledger_add(src->ledger, f->path);
+    if (entry == NULL)
+        return NULL;
+    bool ok = tail_seek(f, offset) && tail_position(f, offset, &entry->at);
+    if (!ok) {
+        tail_seek(f, 0);
+        entry->at = (struct position){.device = f->device, .inode = f->inode};
+    }
+    return entry;
+}
+
+static void start_followed(struct source *src, struct followed *fo, struct ledger_file *entry)
+{
+    struct service *s = src->service;
+    entry->live = true;
+    entry->seen_s = service_now(s).wall_ms / 1000;
+    fo->entry = entry;
+    input_start(&fo->input, entry->at.offset, entry->at.mid_record);
+    s->dirty = true;
+}
+
+static bool on_found(void *ctx, struct tail_file *f)
+{
+    struct source *src = ctx;
+    struct followed *fo = followed_new(src, f);
+    if (fo == NULL)
+        return false;
+    struct ledger_file *entry = known_entry(src, f);
+    if (entry != NULL && !tail_seek(f, entry->at.offset))
+        entry = NULL;
+    if (entry != NULL) {
+        ledger_rename(entry, f->path);
+    } else {
+        bool end = src->fresh && src->config->start_at == START_AT_END;
+        entry = begin_anew(src, f, end ? last_line_end(src, f) : 0);
+    }
+    if (entry == NULL) {
+        followed_free(fo);
+        return false;
+    }
+    start_followed(src, fo, entry);
+    f->owner = fo;
+    log_info(log_msg("following"), log_s("source", src->name), log_s("path", f->path),
+             log_u("offset", f->read_at));
+    return true;
+}
+
+/* The file begins again at 0 with an input of its own: the old one's records may still be in the ring,
+ * with offsets that mean nothing in the new content. */
+static void start_again(struct source *src, struct tail_file *f)
+{
+    struct followed *old = followed_of(f), *fo = followed_new(src, f);
+    if (fo == NULL) {
+        log_error(log_msg("out of memory; ending, to be started again from the checkpoint"));
+        abort();
+    }
+    old->entry->at = (struct position){.device = f->device, .inode = f->inode};
+    start_followed(src, fo, old->entry);
+    followed_retire(old);
+    f->owner = fo;
+    followed_free_retired(src->service);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------------ */
+
+/* A CSV file that is taken up in the middle: its first row names the columns. */
+static bool learn_header(struct source *src, struct followed *fo)
+{
+    size_t n = src->config->shape.max_record + 4 * KIB;
+    char *bytes = malloc(n);
+    ssize_t got = bytes != NULL ? tail_pread(fo->file, bytes, n, 0) : -1;
+    bool ok = got > 0 && input_header(&fo->input, (struct str){bytes, (size_t)got}, (size_t)got < n);
+    free(bytes);
+    return ok;
+}
+
+static void tell_missing(struct source *src, struct followed *fo)
+{
+    fo->told_missing = true;
+    log_warn(log_msg("a column that the configuration names is not in the file"),
+             log_s("source", src->name), log_s("path", fo->path),
+             log_s("column", fo->input.missing_column));
+}
+
+static void stall(struct source *src, const char *why)
+{
+    struct service *s = src->service;
+    uint64_t held;
+    src->stalled = true;
+    s->next_stall_ms = uv_now(&s->loop) + STALL_RETRY_MS;
+    source_steer(src);
+    if (log_limit(&src->stall, uv_now(&s->loop), COMPLAIN_EVERY_MS, &held))
+        log_error(log_msg("the source waits"), log_s("source", src->name), log_s("why", why),
+                  log_u("held_back", held));
+    service_status(s);
+}
+
+static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str bytes, bool at_end,
+                                  size_t *used)
+{
+    struct source *src = ctx;
+    struct followed *fo = followed_of(f);
+    struct input *in = &fo->input;
+    if (input_needs_header(in) && !learn_header(src, fo)) {
+        log_error(log_msg("no header row can be read, reading the file from the beginning"),
+                  log_s("source", src->name), log_s("path", f->path));
+        if (tail_seek(f, 0))
+            start_again(src, f);
+        return TAIL_GO_ON;
+    }
+    enum input_result result = input_feed(in, service_now(src->service), bytes, at_end, used);
+    if (in->missing_column != NULL && !fo->told_missing)
+        tell_missing(src, fo);
+    switch (result) {
+    case INPUT_MORE:
+        return TAIL_GO_ON;
+    case INPUT_FULL:
+        break;
+    case INPUT_DEAD_FULL:
+        stall(src, "a record must become a dead letter, and dead_letter_max is reached");
+        break;
+    case INPUT_NOMEM:
+        stall(src, "out of memory");
+        break;
+    }
+    return TAIL_WAIT;
+}
+
+/* ---- other news ------------------------------------------------------------------------------------- */
+
+static void on_replaced(void *ctx, struct tail_file *f)
+{
+    struct source *src = ctx;
+    log_warn(log_msg("the file was truncated or written anew, reading it from the beginning"),
+             log_s("source", src->name), log_s("path", f->path),
+             log_u("undelivered_records", followed_of(f)->input.origin.in_ring));
+    start_again(src, f);
+}
+
+static void on_renamed(void *ctx, struct tail_file *f)
+{
+    struct source *src = ctx;
+    struct followed *fo = followed_of(f);
+    log_info(log_msg("renamed"), log_s("source", src->name), log_s("from", fo->path),
+             log_s("path", f->path));
+    ledger_rename(fo->entry, f->path);
+    src->service->dirty = true;
+}
+
+static bool is_settled(void *ctx, struct tail_file *f)
+{
+    (void)ctx;
+    return followed_of(f)->input.origin.in_ring == 0;
+}
+
+static void on_lost(void *ctx, struct tail_file *f)
+{
+    struct source *src = ctx;
+    struct followed *fo = followed_of(f);
+    struct origin *o = &fo->input.origin;
+    if (fo->entry != NULL && tail_position(f, o->delivered, &fo->entry->at))
+        fo->entry->at.mid_record = o->delivered_mid;
+    if (fo->entry != NULL)
+        ledger_leave(src->ledger, fo->entry);
+    log_debug(log_msg("closed"), log_s("source", src->name), log_s("path", f->path),
+              log_u("offset", o->delivered));
+    src->service->dirty = true;
+    followed_retire(fo);
+    followed_free_retired(src->service);
+}
+
+static int do_watch_dir(void *ctx, const char *path)
+{
+    return watch_dir(((struct source *)ctx)->service->watch, path);
+}
+
+static int do_watch_file(void *ctx, int fd)
+{
+    return watch_file(((struct source *)ctx)->service->watch, fd);
+}
+
+static void do_unwatch(void *ctx, int wd)
+{
+    watch_drop(((struct source *)ctx)->service->watch, wd);
+}
+
+static void on_complaint(void *ctx, const char *path, const char *what)
+{
+    log_warn(log_msg("passed over"), log_s("source", ((struct source *)ctx)->name), log_s("path", path),
+             log_s("why", what));
+}
+
+/* ---- life ------------------------------------------------------------------------------------------- */
+
+void source_steer(struct source *src)
+{
+    const struct service *s = src->service;
+    bool run = s->state == SERVICE_RUNNING && !src->stalled && !src->stream->paused;
+    tail_pause(src->tail, !run);
+}
+
+static bool make_tail(struct source *src, struct err *e)
+{
+    struct service *s = src->service;
+    const struct tail_ops ops = {
+        .ctx = src,
+        .found = on_found,
+        .bytes = on_bytes,
+        .replaced = on_replaced,
+        .renamed = on_renamed,
+        .settled = is_settled,
+        .lost = on_lost,
+        .watch_dir = do_watch_dir,
+        .watch_file = do_watch_file,
+        .unwatch = do_unwatch,
+        .complain = on_complaint,
+    };
+    src->tail = tail_new(&s->loop, src->config->file, s->options.once, src->config->shape.max_record,
+                         &ops, e);
+    return src->tail != NULL;
+}
+
+struct source *source_new(struct service *s, const struct config_source *c, struct stream *st,
+                          struct shape *shape, struct err *e)
+{
+    struct source *src = calloc(1, sizeof *src);
+    char *name = strdup(c->name);
+    struct ledger_source *entries = ledger_find_source(&s->ledger, c->name);
+    bool fresh = entries == NULL;
+    if (fresh)
+        entries = ledger_add_source(&s->ledger, c->name);
+    if (src == NULL || name == NULL || entries == NULL) {
+        free(src);
+        free(name);
+        err_set(e, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    *src = (struct source){.service = s, .config = c, .stream = st, .ledger = entries,
+                           .fresh = fresh, .name = name};
+    if (!make_tail(src, e)) {
+        free(name);
+        free(src);
+        return NULL;
+    }
+    src->shape = shape; /* taken over only now */
+    s->open++;
+    s->dirty = true;
+    list_add_tail(&s->sources, &src->link);
+    tail_scan(src->tail);
+    src->fresh = false;
+    return src;
+}
+
+void source_reshape(struct source *src, const struct config_source *c, struct shape *shape)
+{
+    LIST_FOR(it, save, tail_files(src->tail))
+    {
+        struct followed *fo = followed_of(CONTAINER_OF(it, struct tail_file, link));
+        input_reshape(&fo->input, shape, &c->shape);
+        fo->told_missing = false;
+    }
+    shape_free(src->shape);
+    src->shape = shape;
+    src->config = c;
+}
+
+static void on_tail_closed(void *ctx)
+{
+    struct source *src = ctx;
+    struct service *s = src->service;
+    shape_free(src->shape);
+    free(src->name);
+    free(src);
+    on_device_closed(s);
+}
+
+void source_close(struct source *src)
+{
+    list_del(&src->link);
+    tail_close(src->tail, on_tail_closed, src);
+}
+
+struct source *source_find(struct service *s, const char *name)
+{
+    LIST_FOR(it, save, &s->sources)
+    {
+        struct source *src = CONTAINER_OF(it, struct source, link);
+        if (strcmp(src->name, name) == 0)
+            return src;
+    }
+    return NULL;
+}

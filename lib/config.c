@@ -1,0 +1,303 @@
+/* config.c - a whole configuration out of YAML text, or none.
+ *
+ * The happy path: the text becomes a tree (yaml.c); the tree's sections are read by the schema's
+ * rows (config_section.c, config_record.c), streams before sources; then come the rules between
+ * options, and last each source's shape is compiled once, to see that it can be.
+ *
+ * How it fails: every complaint is kept with its place and reading goes on, with the default where
+ * a value was wrong, so that one run tells everything. In the end all are told, and if there was
+ * one the half-built configuration is freed. A rule between options is passed over when one of them
+ * is wrong by itself.
+ */
+#include "lib/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/config_parts.h"
+#include "lib/endpoint.h"
+
+struct builder {
+    struct config *c;
+    struct complaints bad;
+};
+
+static size_t complaints_so_far(const struct builder *b)
+{
+    return b->bad.n + b->bad.more + b->bad.nomem;
+}
+
+static void check_name(struct builder *b, const char *what, const struct yaml *key)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    size_t n = strlen(key->text);
+    if (n == 0 || n > CONFIG_NAME_MAX || strspn(key->text, allowed) != n)
+        complain(&b->bad, key->line, key->column,
+                 "\"%.80s\" cannot be the name of a %s: 1 to %d letters, digits and _.-", key->text,
+                 what, CONFIG_NAME_MAX);
+}
+
+/* The mapping under `streams` or `sources`, if it is one and holds a bearable number of entries. */
+static const struct yaml *find_entries(struct builder *b, const struct section *root,
+                                       const char *name, size_t max)
+{
+    const struct yaml *all = yaml_get(root->mapping, name);
+    if (all == NULL)
+        return NULL; /* told already: it is required */
+    if (all->kind != YAML_MAPPING)
+        complain(&b->bad, all->line, all->column, "%s: expected a mapping by name, not %s", name,
+                 kind_words(all));
+    else if (all->n == 0)
+        complain(&b->bad, all->line, all->column, "%s: at least one is needed", name);
+    else if (all->n > max)
+        complain(&b->bad, all->line, all->column, "%s: %zu are too many; at most %zu", name, all->n,
+                 max);
+    else
+        return all;
+    return NULL;
+}
+
+static void check_arn_region(struct builder *b, const struct section *s,
+                             const struct config_stream *stream)
+{
+    struct str region = endpoint_arn_region(str_of(stream->kinesis));
+    const struct yaml *at = yaml_get(s->mapping, "kinesis");
+    if (region.n == 0 || b->c->region == NULL || str_eq(region, str_of(b->c->region)))
+        return;
+    complain(&b->bad, at->line, at->column, "%skinesis: the ARN is in %.*s, but region is %s",
+             s->where, (int)region.n, region.p, b->c->region);
+}
+
+static void build_streams(struct builder *b, const struct section *root)
+{
+    const struct yaml *all = find_entries(b, root, "streams", CONFIG_STREAMS_MAX);
+    if (all == NULL)
+        return;
+    b->c->streams = calloc(all->n, sizeof *b->c->streams);
+    if (b->c->streams == NULL) {
+        b->bad.nomem = true;
+        return;
+    }
+    for (size_t i = 0; i < all->n; i++) {
+        struct config_stream *stream = &b->c->streams[b->c->streams_n++];
+        struct section s = {.scope = SCOPE_STREAM};
+        stream->name = text_copy(&b->bad, all->keys[i].text);
+        check_name(b, "stream", &all->keys[i]);
+        if (!section_enter(&b->bad, root, "streams.", all, i, &s))
+            continue;
+        uint64_t wrong = section_read(&b->bad, &s, stream);
+        if ((wrong & section_bit(SCOPE_STREAM, "kinesis")) == 0 && !b->bad.nomem)
+            check_arn_region(b, &s, stream);
+    }
+}
+
+static bool is_repeated(const struct yaml *columns, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (columns->values[k].kind == YAML_SCALAR &&
+            strcmp(columns->values[k].text, columns->values[i].text) == 0)
+            return true;
+    return false;
+}
+
+static void build_columns(struct builder *b, const struct section *s, struct shape_spec *spec)
+{
+    const struct yaml *columns = yaml_get(s->mapping, "columns");
+    if (columns == NULL)
+        return;
+    if (columns->kind != YAML_SEQUENCE || columns->n == 0 || columns->n > CSV_FIELDS_MAX) {
+        complain(&b->bad, columns->line, columns->column,
+                 "%scolumns: expected a sequence of 1 to %d names", s->where, CSV_FIELDS_MAX);
+        return;
+    }
+    spec->columns = calloc(columns->n, sizeof *spec->columns);
+    if (spec->columns == NULL) {
+        b->bad.nomem = true;
+        return;
+    }
+    for (size_t i = 0; i < columns->n; i++) {
+        const struct yaml *name = &columns->values[i];
+        if (name->kind != YAML_SCALAR || name->text[0] == '\0')
+            complain(&b->bad, name->line, name->column, "%scolumns: column %zu has no name",
+                     s->where, i + 1);
+        else if (is_repeated(columns, i))
+            complain(&b->bad, name->line, name->column,
+                     "%scolumns: \"%.64s\" is here a second time", s->where, name->text);
+        else
+            spec->columns[spec->columns_n++] = text_copy(&b->bad, name->text);
+    }
+}
+
+static void check_csv_only(struct builder *b, const struct section *s)
+{
+    static const char *const names[] = {"delimiter", "columns", "record"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const struct yaml *key = section_key(s, names[i]);
+        if (key != NULL)
+            complain(&b->bad, key->line, key->column, "%s%s: goes only with format: csv", s->where,
+                     names[i]);
+    }
+}
+
+static void find_stream(struct builder *b, const struct section *s, struct config_source *source)
+{
+    const struct config *c = b->c;
+    const char *nearest = NULL;
+    unsigned nearest_edits = 0;
+    for (size_t i = 0; i < c->streams_n; i++) {
+        unsigned edits = edit_distance(c->streams[i].name, source->stream_name);
+        if (strcmp(c->streams[i].name, source->stream_name) == 0) {
+            source->stream = i;
+            return;
+        }
+        if (nearest == NULL || edits < nearest_edits) {
+            nearest = c->streams[i].name;
+            nearest_edits = edits;
+        }
+    }
+    const struct yaml *at = yaml_get(s->mapping, "stream");
+    if (nearest != NULL)
+        complain(&b->bad, at->line, at->column,
+                 "%sstream: there is no stream \"%s\" under streams; the nearest is %.64s",
+                 s->where, source->stream_name, nearest);
+}
+
+/* The key first and alone, so that what is wrong with it is told at its own place. */
+static void check_shape(struct builder *b, const struct section *s, const struct shape_spec *spec,
+                        bool whole)
+{
+    struct err e;
+    struct shape_spec part = *spec;
+    if (!whole) {
+        part.fields = NULL;
+        part.fields_n = 0;
+    }
+    struct shape *shape = shape_new(&part, "localhost", &e);
+    if (shape == NULL) {
+        const char *name = whole ? "record" : "key";
+        const struct yaml *at = yaml_get(s->mapping, name);
+        if (at == NULL)
+            at = s->place;
+        const char *words = strncmp(e.text, "key: ", 5) == 0 ? e.text + 5 : e.text;
+        complain(&b->bad, at->line, at->column, "%s%s: %s", s->where, name, words);
+    }
+    shape_free(shape);
+}
+
+static void build_source(struct builder *b, const struct section *s, struct config_source *source)
+{
+    size_t before = complaints_so_far(b);
+    struct shape_spec *spec = &source->shape;
+    uint64_t wrong = section_read(&b->bad, s, source);
+    build_columns(b, s, spec);
+    const struct yaml *record = yaml_get(s->mapping, "record");
+    if (record != NULL)
+        template_build(&b->bad, s, record, spec);
+    if (b->bad.nomem)
+        return;
+    bool format_known = (wrong & section_bit(SCOPE_SOURCE, "format")) == 0;
+    if (format_known && spec->format != FORMAT_CSV)
+        check_csv_only(b, s);
+    if ((wrong & section_bit(SCOPE_SOURCE, "stream")) == 0)
+        find_stream(b, s, source);
+    if (format_known && (wrong & section_bit(SCOPE_SOURCE, "key")) == 0)
+        check_shape(b, s, spec, false);
+    if (complaints_so_far(b) == before && spec->fields_n > 0)
+        check_shape(b, s, spec, true);
+}
+
+static void build_sources(struct builder *b, const struct section *root)
+{
+    const struct yaml *all = find_entries(b, root, "sources", CONFIG_SOURCES_MAX);
+    if (all == NULL)
+        return;
+    b->c->sources = calloc(all->n, sizeof *b->c->sources);
+    if (b->c->sources == NULL) {
+        b->bad.nomem = true;
+        return;
+    }
+    for (size_t i = 0; i < all->n && !b->bad.nomem; i++) {
+        struct config_source *source = &b->c->sources[b->c->sources_n++];
+        struct section s = {.scope = SCOPE_SOURCE};
+        source->name = text_copy(&b->bad, all->keys[i].text);
+        check_name(b, "source", &all->keys[i]);
+        if (section_enter(&b->bad, root, "sources.", all, i, &s))
+            build_source(b, &s, source);
+    }
+}
+
+static void build_all(struct builder *b, const struct yaml *document)
+{
+    if (document->kind != YAML_MAPPING) {
+        complain(&b->bad, document->line, document->column,
+                 "the configuration is a mapping of options, not %s", kind_words(document));
+        return;
+    }
+    const struct yaml top = {.line = 1, .column = 1};
+    struct section root = {.scope = SCOPE_GLOBAL, .place = &top, .mapping = document};
+    section_read(&b->bad, &root, b->c);
+    if (!b->bad.nomem)
+        build_streams(b, &root);
+    if (!b->bad.nomem)
+        build_sources(b, &root);
+}
+
+static struct yaml *read_tree(const char *file, struct str text, config_tell_fn *tell, void *ctx)
+{
+    struct err e;
+    struct yaml *tree = yaml_parse(text, &e);
+    if (tree != NULL)
+        return tree;
+    char line[ERR_TEXT_MAX + 4096];
+    snprintf(line, sizeof line, "%s:%s", file, e.text);
+    complaint_say(line, tell, ctx);
+    return NULL;
+}
+
+struct config *config_build(const char *file, struct str text, config_tell_fn *tell, void *ctx)
+{
+    struct yaml *tree = read_tree(file, text, tell, ctx);
+    if (tree == NULL)
+        return NULL;
+    struct builder b = {.c = calloc(1, sizeof *b.c)};
+    complaints_init(&b.bad);
+    b.bad.nomem = b.c == NULL;
+    if (b.c != NULL)
+        build_all(&b, tree);
+    yaml_tree_free(tree);
+    if (complaints_any(&b.bad)) {
+        complaints_tell(&b.bad, file, tell, ctx);
+        config_free(b.c);
+        b.c = NULL;
+    }
+    complaints_release(&b.bad);
+    return b.c;
+}
+
+static void release_spec(struct shape_spec *spec)
+{
+    for (size_t i = 0; i < spec->columns_n; i++)
+        free(spec->columns[i]);
+    free(spec->columns);
+    template_free(spec->fields, spec->fields_n);
+}
+
+void config_free(struct config *c)
+{
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < c->streams_n; i++) {
+        schema_release(SCOPE_STREAM, &c->streams[i]);
+        free(c->streams[i].name);
+    }
+    for (size_t i = 0; i < c->sources_n; i++) {
+        schema_release(SCOPE_SOURCE, &c->sources[i]);
+        release_spec(&c->sources[i].shape);
+        free(c->sources[i].name);
+    }
+    schema_release(SCOPE_GLOBAL, c);
+    free(c->streams);
+    free(c->sources);
+    free(c);
+}

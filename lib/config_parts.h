@@ -1,0 +1,46 @@
+/* config_parts.h - what the files of config.c share; nobody else includes it.
+ *
+ * A section is one mapping of options of one scope: the document itself, one stream, one source,
+ * one field. section_read gives every option of the scope its default, then reads what the mapping
+ * holds, and complains of what is unknown, missing or wrong. Options whose value is no scalar are
+ * left to the caller (section_key, yaml_get). `base` is the scope's struct, zeroed. The bits of the
+ * rows that were wrong are returned, so that a rule between two options is not held against a wrong
+ * one.
+ *
+ * template_build reads `record:` into spec->fields; spec owns what was built, also after a failure.
+ */
+#ifndef LIB_CONFIG_PARTS_H
+#define LIB_CONFIG_PARTS_H
+
+#include "lib/complaints.h"
+#include "lib/config.h"
+#include "lib/schema.h"
+#include "lib/yaml.h"
+
+#define WHERE_MAX 320
+
+struct section {
+    enum option_scope scope;
+    char where[WHERE_MAX];    /* "streams.crimes.", or "" */
+    const struct yaml *place; /* what to point at when something is missing */
+    const struct yaml *mapping;
+};
+
+uint64_t section_read(struct complaints *bad, const struct section *s, void *base);
+uint64_t section_bit(enum option_scope scope, const char *name);
+const struct yaml *section_key(const struct section *s, const char *name);
+/* The section of the i-th entry of a mapping, one level down. False if it is no mapping. */
+bool section_enter(struct complaints *bad, const struct section *from, const char *step,
+                   const struct yaml *mapping, size_t i, struct section *to);
+
+bool scalar_is_null(const struct yaml *y);
+const char *kind_words(const struct yaml *y); /* "a mapping", ... */
+char *text_copy(struct complaints *bad, const char *text);
+
+void template_build(struct complaints *bad, const struct section *source,
+                    const struct yaml *mapping, struct shape_spec *spec);
+void template_free(struct shape_field *fields, size_t n);
+bool template_equal(const struct shape_field *a, size_t a_n, const struct shape_field *b,
+                    size_t b_n);
+
+#endif

@@ -1,0 +1,145 @@
+/* config_section.c - one mapping of options, read by the rows of its scope.
+ *
+ * Defaults first, from the same text form and through the same reader as the file's own values;
+ * then each key of the mapping, in the document's order; then what is required and not there.
+ */
+#include "lib/config_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+bool scalar_is_null(const struct yaml *y)
+{
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    for (size_t i = 0; y->kind == YAML_SCALAR && y->plain && i < ARRAY_LEN(nulls); i++)
+        if (strcmp(y->text, nulls[i]) == 0)
+            return true;
+    return false;
+}
+
+const char *kind_words(const struct yaml *y)
+{
+    if (y->kind == YAML_SCALAR)
+        return scalar_is_null(y) ? "nothing" : "a single value";
+    return y->kind == YAML_MAPPING ? "a mapping" : "a sequence";
+}
+
+char *text_copy(struct complaints *bad, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = malloc(n);
+    if (copy == NULL)
+        bad->nomem = true;
+    else
+        memcpy(copy, text, n);
+    return copy;
+}
+
+uint64_t section_bit(enum option_scope scope, const char *name)
+{
+    size_t row = (size_t)(schema_find(scope, name) - schema);
+    assert(row < 64);
+    return (uint64_t)1 << row;
+}
+
+const struct yaml *section_key(const struct section *s, const char *name)
+{
+    for (size_t i = 0; i < s->mapping->n; i++)
+        if (strcmp(s->mapping->keys[i].text, name) == 0)
+            return &s->mapping->keys[i];
+    return NULL;
+}
+
+bool section_enter(struct complaints *bad, const struct section *from, const char *step,
+                   const struct yaml *mapping, size_t i, struct section *to)
+{
+    const struct yaml *key = &mapping->keys[i], *value = &mapping->values[i];
+    to->place = key;
+    to->mapping = value;
+    snprintf(to->where, sizeof to->where, "%.240s%s%.64s.", from->where, step, key->text);
+    if (value->kind == YAML_MAPPING)
+        return true;
+    complain(bad, value->line, value->column, "%.240s%s%.64s: expected a mapping, not %s",
+             from->where, step, key->text, kind_words(value));
+    return false;
+}
+
+/* By hand: their value is a mapping or a sequence, or they are read elsewhere. */
+static bool is_special(const struct schema_row *o)
+{
+    return o->type == OPTION_NAMES || o->type == OPTION_MAPPING || o->type == OPTION_RECORD ||
+           o->type == OPTION_JSON;
+}
+
+static void complain_unknown(struct complaints *bad, const struct section *s,
+                             const struct yaml *key)
+{
+    static const char *const places[SCOPES_N] = {"stands at the top", "belongs to a stream",
+                                                 "belongs to a source", "belongs to a field"};
+    for (enum option_scope scope = SCOPE_GLOBAL; scope < SCOPES_N; scope++) {
+        if (schema_find(scope, key->text) != NULL) {
+            complain(bad, key->line, key->column, "%s%s: unknown here; this option %s", s->where,
+                     key->text, places[scope]);
+            return;
+        }
+    }
+    complain(bad, key->line, key->column, "%s%.64s: unknown option; the nearest known one is %s",
+             s->where, key->text, schema_nearest(s->scope, key->text)->name);
+}
+
+static bool read_value(struct complaints *bad, const struct section *s, const struct schema_row *o,
+                       const struct yaml *value, void *base)
+{
+    struct err e = {.code = ERR_TYPE};
+    if (value->kind != YAML_SCALAR || scalar_is_null(value)) {
+        bool quotes_missing = o->type == OPTION_TEXT && value->kind != YAML_SCALAR;
+        struct buf type;
+        buf_init(&type, 128);
+        option_print_type(o, &type);
+        const char *words = buf_cstr(&type);
+        err_set(&e, ERR_TYPE, "expected a value (%s), not %s%s", words ? words : "",
+                kind_words(value), quotes_missing ? " (quote text that starts with { or [)" : "");
+        buf_release(&type);
+    } else if (option_set(o, base, value->text, &e) == 0) {
+        return true;
+    }
+    complain(bad, value->line, value->column, "%s%s: %s", s->where, o->name, e.text);
+    return false;
+}
+
+static void set_defaults(struct complaints *bad, enum option_scope scope, void *base)
+{
+    for (size_t i = 0; i < schema_n; i++) {
+        const struct schema_row *o = &schema[i];
+        if (o->scope == scope && o->fallback != NULL && option_set(o, base, o->fallback, NULL) != 0)
+            bad->nomem = true; /* the tests see to it that every default is a good value */
+    }
+}
+
+uint64_t section_read(struct complaints *bad, const struct section *s, void *base)
+{
+    assert(schema_n <= 64);
+    uint64_t seen = 0, wrong = 0;
+    set_defaults(bad, s->scope, base);
+    for (size_t i = 0; i < s->mapping->n; i++) {
+        const struct schema_row *o = schema_find(s->scope, s->mapping->keys[i].text);
+        if (o == NULL) {
+            complain_unknown(bad, s, &s->mapping->keys[i]);
+            continue;
+        }
+        uint64_t bit = (uint64_t)1 << (o - schema);
+        seen |= bit;
+        if (!is_special(o) && !read_value(bad, s, o, &s->mapping->values[i], base))
+            wrong |= bit;
+    }
+    for (size_t i = 0; i < schema_n; i++) {
+        const struct schema_row *o = &schema[i];
+        uint64_t bit = (uint64_t)1 << i;
+        if (o->scope != s->scope || !o->required || (seen & bit) != 0)
+            continue;
+        wrong |= bit;
+        complain(bad, s->place->line, s->place->column, "%s%s: is required and missing", s->where,
+                 o->name);
+    }
+    return wrong;
+}

@@ -1,0 +1,58 @@
+/* ring.h - the one store of records between the sources and the service.
+ *
+ * A fixed block of memory, allocated at start, and three positions that only grow (bytes ever):
+ *
+ *      acked  <=  taken  <=  written,      written - acked <= size
+ *      |          |          '- where the next record goes
+ *      |          '- the next record that no batch has borrowed yet
+ *      '- the oldest record that is not DONE: all before it is delivered, by construction
+ *
+ * Put:    ring_reserve gives room for one record in one piece (NULL: full; nothing changed); fill in key
+ *         and data, then ring_publish. One reservation at a time.
+ * Take:   ring_peek shows the record at `taken` (NULL: none), ring_take passes it. It stays where it is.
+ * Retire: ring_oldest shows the record at `acked` if it is DONE (NULL: it is not, or none is left);
+ *         ring_retire passes it and frees its room.
+ *
+ * Records are whole and never wrap: the end of the block is padded when needed, and peek, take and
+ * oldest pass the padding by themselves. ring_sane is asserted at the doors.
+ */
+#ifndef LIB_RING_H
+#define LIB_RING_H
+
+#include "lib/record.h"
+
+struct ring {
+    char *block;
+    uint64_t size;
+    uint64_t acked, taken, written;
+    unsigned untaken_n; /* records between taken and written */
+};
+
+bool ring_init(struct ring *r, uint64_t size); /* false: no memory */
+void ring_release(struct ring *r);
+bool ring_sane(const struct ring *r);
+
+struct record *ring_reserve(struct ring *r, size_t key_n, size_t data_n);
+void ring_publish(struct ring *r, struct record *rec);
+struct record *ring_peek(struct ring *r);
+void ring_take(struct ring *r, struct record *rec);
+struct record *ring_oldest(struct ring *r);
+void ring_retire(struct ring *r, struct record *rec);
+
+static inline uint64_t ring_used(const struct ring *r)
+{
+    return r->written - r->acked;
+}
+
+static inline bool ring_empty(const struct ring *r)
+{
+    return r->written == r->acked;
+}
+
+/* The largest record (key and data) that a ring of this size surely takes when it is empty. */
+static inline size_t ring_record_max(const struct ring *r)
+{
+    return (size_t)(r->size / 2) - sizeof(struct record) - 8;
+}
+
+#endif

@@ -1,0 +1,323 @@
+/* schema.c - the rows, and how a row is found.
+ *
+ * The table is the only place that knows what an option is. The checks above it are those that a
+ * type and two bounds cannot say; each gets the text and answers 0, or an error with a sentence.
+ * What depends on two options at once (a stream's ARN and the region, say) stands in config.c.
+ */
+#include "lib/schema.h"
+
+#include <stdlib.h>
+
+#include "lib/config.h"
+#include "lib/endpoint.h"
+#include "lib/timefmt.h"
+
+#define GIB              (1024 * (uint64_t)MIB)
+#define SECOND           ((uint64_t)1000)
+#define MINUTE           (60 * SECOND)
+#define PATH_BYTES_MAX   4095 /* Linux's PATH_MAX, without the NUL */
+#define KINESIS_NAME_MAX 128
+
+static bool only(const char *text, const char *extra)
+{
+    for (; *text != '\0'; text++) {
+        char c = *text;
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!word && strchr(extra, c) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static int check_region(const char *text, struct err *e)
+{
+    if (!only(text, "-"))
+        return err_set(e, ERR_SYNTAX, "\"%s\" is not the name of a region, like us-east-1", text);
+    return 0;
+}
+
+static int check_endpoint(const char *text, struct err *e)
+{
+    struct endpoint ep;
+    return endpoint_parse(&ep, text, e);
+}
+
+static int check_path(const char *text, struct err *e)
+{
+    if (text[0] != '/')
+        return err_set(e, ERR_SYNTAX, "\"%.200s\" is not an absolute path: it must start with /",
+                       text);
+    return 0;
+}
+
+/* arn:aws*:kinesis:REGION:ACCOUNT:stream/NAME; gives NAME, or NULL. */
+static const char *arn_stream_name(const char *arn)
+{
+    struct str region = endpoint_arn_region(str_of(arn));
+    if (region.n == 0)
+        return NULL;
+    const char *account = region.p + region.n;
+    if (*account++ != ':' || strspn(account, "0123456789") != 12)
+        return NULL;
+    const char *kind = account + 12;
+    return strncmp(kind, ":stream/", 8) == 0 ? kind + 8 : NULL;
+}
+
+static int check_kinesis(const char *text, struct err *e)
+{
+    bool arn = strncmp(text, "arn:", 4) == 0;
+    const char *name = arn ? arn_stream_name(text) : text;
+    if (name == NULL)
+        return err_set(e, ERR_SYNTAX,
+                       "\"%s\" is not the ARN of a data stream: "
+                       "arn:aws:kinesis:REGION:ACCOUNT:stream/NAME",
+                       text);
+    if (name[0] == '\0' || strlen(name) > KINESIS_NAME_MAX || !only(name, "_.-"))
+        return err_set(e, ERR_SYNTAX,
+                       "\"%s\" is not the name of a data stream: 1 to %d letters, digits and _.-",
+                       name, KINESIS_NAME_MAX);
+    return 0;
+}
+
+static int check_delimiter(const char *text, struct err *e)
+{
+    if (strchr("\"\r\n", text[0]) != NULL)
+        return err_set(e, ERR_RANGE, "a quote or a line break cannot be the delimiter");
+    return 0;
+}
+
+static int check_from(const char *text, struct err *e)
+{
+    static const char *const metadata[] = {"@file.path", "@file.offset", "@host"};
+    for (size_t i = 0; i < ARRAY_LEN(metadata); i++)
+        if (strcmp(text, metadata[i]) == 0)
+            return 0;
+    if (text[0] != '@')
+        return 0;
+    return err_set(e, ERR_SYNTAX,
+                   "there is no metadata \"%.64s\"; there are @file.path, @file.offset and @host",
+                   text);
+}
+
+static int check_pattern(const char *text, struct err *e)
+{
+    struct timefmt f;
+    return timefmt_compile(&f, text, e);
+}
+
+static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
+static const char *const start_ats[] = {"end", "beginning", NULL};
+static const char *const formats[] = {"line", "json", "csv", NULL};
+static const char *const key_fallbacks[] = {"random", NULL};
+static const char *const bad_values[] = {"set_null", "dead_letter", NULL};
+static const char *const types[] = {"string", "int", "double", "bool", NULL};
+static const char *const booleans[] = {"false", "true", NULL};
+
+/* The words above stand in the order of the enums they become. */
+_Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "log_levels");
+_Static_assert(START_AT_END == 0 && START_AT_BEGINNING == 1, "start_ats");
+_Static_assert(FORMAT_LINE == 0 && FORMAT_JSON == 1 && FORMAT_CSV == 2, "formats");
+_Static_assert(TYPE_STRING == 0 && TYPE_INT == 1 && TYPE_DOUBLE == 2 && TYPE_BOOL == 3, "types");
+
+#define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)NULL)->member)
+#define GLOBAL(member)   .scope = SCOPE_GLOBAL, .name = #member, AT(struct config, member)
+#define UNIT(member, unit)                                                                         \
+    .scope = SCOPE_GLOBAL, .name = #member, AT(struct config, member##_##unit)
+#define STREAM(label, member) .scope = SCOPE_STREAM, .name = label, AT(struct config_stream, member)
+#define SOURCE(label, member) .scope = SCOPE_SOURCE, .name = label, AT(struct config_source, member)
+#define FIELD(label, member)  .scope = SCOPE_FIELD, .name = label, AT(struct shape_field, member)
+
+const struct schema_row schema[] = {
+    {GLOBAL(region), .type = OPTION_TEXT, .required = true, .max = 63, .check = check_region,
+     .sentence = "The AWS region of the streams: part of every request's signature and, without an "
+                 "endpoint, of its address."},
+    {GLOBAL(endpoint), .type = OPTION_TEXT, .max = 300, .check = check_endpoint,
+     .sentence =
+         "An http:// or https:// URL of a Kinesis service to use instead of the region's own: "
+         "for local parts and VPC endpoints."},
+    {GLOBAL(state_dir), .type = OPTION_TEXT, .restart = true, .fallback = "/var/lib/tailrace",
+     .max = PATH_BYTES_MAX, .check = check_path,
+     .sentence = "The directory of checkpoints and dead letters, locked by the running daemon."},
+    {GLOBAL(profile), .type = OPTION_TEXT, .max = 128,
+     .sentence = "The profile in the shared AWS files to take credentials from; credentials in the "
+                 "environment are then passed over."},
+    {GLOBAL(ca_bundle), .type = OPTION_TEXT, .max = PATH_BYTES_MAX, .check = check_path,
+     .sentence =
+         "A file of CA certificates (PEM) to check the endpoint's certificate against, instead "
+         "of the system's."},
+    {GLOBAL(log_level), .type = OPTION_CHOICE, .fallback = "info", .choices = log_levels,
+     .sentence = "The least important lines that are still logged."},
+    {UNIT(stop_timeout, ms), .type = OPTION_DURATION, .fallback = "10s", .min = SECOND,
+     .max = 10 * MINUTE,
+     .sentence =
+         "How long a stop may take to deliver what has been read; the rest is read again at "
+         "the next start."},
+    {UNIT(dead_letter_max, bytes), .type = OPTION_SIZE, .fallback = "256MiB", .min = MIB,
+     .max = 1024 * GIB,
+     .sentence =
+         "The most that dead letters may take on disk; a source with one more to store then "
+         "pauses."},
+    {UNIT(connect_timeout, ms), .type = OPTION_DURATION, .fallback = "5s", .min = 100,
+     .max = 2 * MINUTE,
+     .sentence = "How long a connection to the endpoint may take to be made, TLS included."},
+    {UNIT(request_timeout, ms), .type = OPTION_DURATION, .fallback = "30s", .min = SECOND,
+     .max = 10 * MINUTE,
+     .sentence = "How long one request may take from its start to the end of its answer."},
+    {.scope = SCOPE_GLOBAL,
+     .name = "streams",
+     .type = OPTION_MAPPING,
+     .required = true,
+     .sentence = "The streams to deliver to, each under a name of your choice."},
+    {.scope = SCOPE_GLOBAL,
+     .name = "sources",
+     .type = OPTION_MAPPING,
+     .required = true,
+     .sentence = "The files to follow, each set under a name of your choice; checkpoints are kept "
+                 "under that name."},
+
+    {STREAM("kinesis", kinesis), .type = OPTION_TEXT, .required = true, .max = 256,
+     .check = check_kinesis,
+     .sentence = "The data stream's name or its ARN, in the region given above."},
+    {STREAM("linger", linger_ms), .type = OPTION_DURATION, .fallback = "1s", .min = 0,
+     .max = 10 * MINUTE, .sentence = "How long a record may wait for others to fill its request."},
+    {STREAM("buffer", buffer_bytes), .type = OPTION_SIZE, .restart = true, .fallback = "64MiB",
+     .min = 8 * MIB, .max = 64 * GIB,
+     .sentence =
+         "The memory for records on their way, allocated at start; when it is full, reading "
+         "pauses."},
+    {STREAM("in_flight", in_flight), .type = OPTION_COUNT, .fallback = "4", .min = 1, .max = 64,
+     .sentence = "How many requests may be under way at one time."},
+
+    {SOURCE("file", file), .type = OPTION_TEXT, .required = true, .max = PATH_BYTES_MAX,
+     .check = check_path,
+     .sentence = "The files, as an absolute path that may hold the wildcards *, ? and [...]."},
+    {SOURCE("stream", stream_name), .type = OPTION_TEXT, .required = true, .max = 64,
+     .sentence = "The name, under streams, of the stream that gets the records."},
+    {SOURCE("start_at", start_at), .type = OPTION_CHOICE, .fallback = "end", .choices = start_ats,
+     .sentence = "Where to begin in files that are there when this source is started for the very "
+                 "first time; files that appear later are read from their beginning."},
+    {SOURCE("format", shape.format), .type = OPTION_CHOICE, .fallback = "line", .choices = formats,
+     .sentence = "What the files hold: lines that are records as they stand, lines of JSON, or CSV "
+                 "(RFC 4180)."},
+    {SOURCE("delimiter", shape.delimiter), .type = OPTION_CHAR, .fallback = ",",
+     .check = check_delimiter,
+     .sentence = "The character between the cells of a CSV row; a tab is written \"\\t\" in double "
+                 "quotes."},
+    {.scope = SCOPE_SOURCE,
+     .name = "columns",
+     .type = OPTION_NAMES,
+     .sentence = "The names of the CSV columns, for files that have no header row."},
+    {.scope = SCOPE_SOURCE,
+     .name = "record",
+     .type = OPTION_RECORD,
+     .sentence =
+         "The template of the JSON object that a CSV row becomes; without it, all columns as "
+         "strings."},
+    {SOURCE("key", shape.key), .type = OPTION_TEXT, .fallback = "random", .max = 4096,
+     .sentence = "The partition key: random, the hash of the record, or a template of text and "
+                 "{column} names."},
+    {.scope = SCOPE_SOURCE,
+     .name = "key_fallback",
+     .type = OPTION_CHOICE,
+     .fallback = "random",
+     .choices = key_fallbacks,
+     .sentence =
+         "The key of a record whose template gives none: a field is missing or empty, or the "
+         "key is over 256 characters."},
+    {SOURCE("on_bad_value", shape.bad_value_dead), .type = OPTION_CHOICE, .fallback = "set_null",
+     .choices = bad_values,
+     .sentence =
+         "What happens to a value that does not fit its type: null in its place, or the whole "
+         "record becomes a dead letter."},
+    {SOURCE("max_record", shape.max_record), .type = OPTION_SIZE, .fallback = "1MiB", .min = KIB,
+     .max = MIB,
+     .sentence = "The largest record, its key included; a larger one becomes a dead letter."},
+
+    {FIELD("from", from), .type = OPTION_TEXT, .required = true, .max = 1024, .check = check_from,
+     .sentence = "The column the value comes from, or @file.path, @file.offset or @host."},
+    {FIELD("type", type), .type = OPTION_CHOICE, .fallback = "string", .choices = types,
+     .sentence = "What the value becomes in JSON; numbers are copied as text and lose no digit."},
+    {FIELD("trim", trim), .type = OPTION_CHOICE, .fallback = "false", .choices = booleans,
+     .sentence = "Whether blanks at both ends of the value are taken off first."},
+    {FIELD("parse", parse), .type = OPTION_TEXT, .max = 256, .check = check_pattern,
+     .sentence = "The strptime pattern by which the value is read as a time; it needs print beside "
+                 "it."},
+    {FIELD("print", print), .type = OPTION_TEXT, .max = 256, .check = check_pattern,
+     .sentence =
+         "The strftime pattern by which that time is written; a time without a zone stays as "
+         "it is."},
+    {.scope = SCOPE_FIELD,
+     .name = "const",
+     .type = OPTION_JSON,
+     .sentence = "A constant instead of a column: the only key of its mapping."},
+};
+
+const size_t schema_n = ARRAY_LEN(schema);
+
+const char *scope_name(enum option_scope scope)
+{
+    static const char *const names[SCOPES_N] = {"global", "stream", "source", "field"};
+    return names[scope];
+}
+
+const struct schema_row *schema_find(enum option_scope scope, const char *name)
+{
+    for (size_t i = 0; i < schema_n; i++)
+        if (schema[i].scope == scope && strcmp(schema[i].name, name) == 0)
+            return &schema[i];
+    return NULL;
+}
+
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* The table of the textbook, three rows of it: rows[i % 3][j] is the distance between the first i
+ * bytes of a and the first j of b. */
+unsigned edit_distance(const char *a, const char *b)
+{
+    unsigned rows[3][EDIT_CHARS_MAX + 1];
+    size_t a_n = strnlen(a, EDIT_CHARS_MAX), b_n = strnlen(b, EDIT_CHARS_MAX);
+    for (unsigned j = 0; j <= b_n; j++)
+        rows[0][j] = j;
+    for (unsigned i = 1; i <= a_n; i++) {
+        const unsigned *before = rows[(i + 1) % 3], *above = rows[(i - 1) % 3];
+        unsigned *row = rows[i % 3];
+        row[0] = i;
+        for (unsigned j = 1; j <= b_n; j++) {
+            row[j] = least(above[j - 1] + (a[i - 1] != b[j - 1]), least(above[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = least(row[j], before[j - 2] + 1);
+        }
+    }
+    return rows[a_n % 3][b_n];
+}
+
+const struct schema_row *schema_nearest(enum option_scope scope, const char *name)
+{
+    const struct schema_row *nearest = NULL;
+    unsigned nearest_edits = 0;
+    for (size_t i = 0; i < schema_n; i++) {
+        if (schema[i].scope != scope)
+            continue;
+        unsigned edits = edit_distance(schema[i].name, name);
+        if (nearest == NULL || edits < nearest_edits) {
+            nearest = &schema[i];
+            nearest_edits = edits;
+        }
+    }
+    return nearest;
+}
+
+void schema_release(enum option_scope scope, void *base)
+{
+    for (size_t i = 0; i < schema_n; i++) {
+        const struct schema_row *o = &schema[i];
+        if (o->scope != scope || o->type != OPTION_TEXT)
+            continue;
+        char **at = (char **)(void *)((char *)base + o->offset);
+        free(*at);
+        *at = NULL;
+    }
+}

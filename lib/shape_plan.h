@@ -1,0 +1,62 @@
+/* shape_plan.h - a template, compiled: what shape.c executes and shape_plan.c builds. Private to both.
+ *
+ * A plan is a flat list of steps. A step first writes its `text` (names, braces, commas and constants,
+ * escaped in advance) and then, if it has one, a value. Raw fields are numbered in `names`, each name
+ * once. A time that several steps print is parsed once a row: they share a struct plan_time.
+ */
+#ifndef LIB_SHAPE_PLAN_H
+#define LIB_SHAPE_PLAN_H
+
+#include "lib/shape.h"
+#include "lib/timefmt.h"
+
+enum plan_meta { META_PATH = -1, META_OFFSET = -2, META_HOST = -3 };
+
+/* Where a value comes from: a number in plan.names (>= 0), or an enum plan_meta. */
+typedef int plan_source;
+
+struct plan_time {
+    plan_source from;
+    bool trim;
+    const char *pattern;
+    struct timefmt parse;
+    uint64_t row; /* the row it was parsed for last */
+    bool ok, empty;
+    struct timefmt_time value;
+};
+
+struct plan_step {
+    size_t text_at, text_n; /* in plan.text */
+    bool has_value;
+    const struct shape_field *field;
+    plan_source from;
+    int time; /* index into plan.times, or -1 */
+    struct timefmt print;
+};
+
+/* A key template: literal text and sources, in turn. */
+struct plan_key_part {
+    struct str literal; /* p NULL: a source */
+    plan_source from;
+};
+
+enum plan_key_kind { KEY_RANDOM, KEY_HASH, KEY_TEMPLATE };
+
+struct plan {
+    char **names;
+    size_t names_n;
+    struct plan_step *steps;
+    size_t steps_n;
+    struct plan_time *times;
+    size_t times_n;
+    struct buf text;
+    enum plan_key_kind key;
+    struct plan_key_part *parts;
+    size_t parts_n;
+    struct buf literals; /* of the key */
+};
+
+int plan_build(struct plan *plan, const struct shape_spec *spec, struct err *e);
+void plan_release(struct plan *plan);
+
+#endif

@@ -1,0 +1,33 @@
+/* stats.h - the counters of a pipeline, as rows: name, and one sentence.
+ *
+ * The struct, the log line at the end of a run and the tests all come from STATS; a counter exists by
+ * having a row. Counters only grow.
+ */
+#ifndef LIB_STATS_H
+#define LIB_STATS_H
+
+#include <stdint.h>
+
+#define STATS(X)                                                                                   \
+    X(records_in, "records put into the ring")                                                     \
+    X(bytes_in, "their bytes, keys included")                                                      \
+    X(records_delivered, "records the service has accepted")                                       \
+    X(records_dead, "records stored as dead letters")                                              \
+    X(requests, "requests sent")                                                                   \
+    X(requests_failed, "requests that failed as a whole")                                          \
+    X(records_retried, "records sent again after a failure")                                       \
+    X(throttles, "answers that throttled a request or a part of it")                                \
+    X(pauses, "times the ring was full and its sources paused")                                    \
+    X(bad_values, "values that did not fit their type")                                            \
+    X(bytes_replaced, "invalid UTF-8 sequences replaced in JSON")                                  \
+    X(key_fallbacks, "records whose key could not be made from the template")                      \
+    X(ragged_rows, "CSV rows with more cells than columns")                                        \
+    X(oversize, "records over max_record")
+
+struct stats {
+#define STATS_FIELD(name, sentence) uint64_t name;
+    STATS(STATS_FIELD)
+#undef STATS_FIELD
+};
+
+#endif
