@@ -223,6 +223,7 @@ static uint64_t stop_turn(struct service *s, struct now now)
             log_warn(log_msg("stop_timeout is over; what is left is read again at the next start"));
         s->state = SERVICE_SAVING;
         s->stop_at_ms = now.mono_ms + s->config->stop_timeout_ms;
+        saving_turn(s, now); /* it may save at once now */
     }
     if (s->state == SERVICE_SAVING) {
         if (!saving_done(s) && now.mono_ms < s->stop_at_ms)

@@ -1,0 +1,133 @@
+/* What an answer does to its batch. Some records not taken: the batch shrinks and waits
+ * (settle_partial). The whole request lost: the flight narrows to one probe (retry_whole). A person
+ * needed: the same, slower (hold). A request that will never be taken: it is halved until one record
+ * stands alone, and that one becomes a dead letter (refuse). */
+#include <stdio.h>
+
+#include "lib/backoff.h"
+#include "lib/pipeline_in.h"
+
+static void set_health(struct pipeline *p, enum pipeline_health health, const struct reply *last)
+{
+    bool news = health != p->health || health != HEALTH_OK;
+    p->health = health;
+    if (news)
+        p->ops.trouble(p->ops.ctx, health, last);
+}
+
+/* Something was accepted: the service is there, the keys are good. */
+static void thrive(struct pipeline *p, const struct reply *r)
+{
+    p->refused_in_a_row = 0;
+    p->flight_limit = p->flight_limit * 2 < p->in_flight ? p->flight_limit * 2 : p->in_flight;
+    set_health(p, HEALTH_OK, r);
+}
+
+static void finish_or_wait(struct pipeline *p, struct batch *b, uint64_t due_ms)
+{
+    if (b->n == 0)
+        list_add_tail(&p->free, &b->link);
+    else
+        pipeline_wait(p, b, due_ms);
+}
+
+static void settle_partial(struct pipeline *p, struct batch *b, const struct reply *r,
+                           const uint8_t *failed, struct now now)
+{
+    unsigned sent = b->window;
+    unsigned accepted = batch_settle(b, failed);
+    p->stats.records_delivered += accepted;
+    p->stats.throttles += r->throttled;
+    if (accepted > 0)
+        thrive(p, r);
+    uint64_t due = now.mono_ms;
+    if (r->failed_n > 0) {
+        uint64_t base = r->throttled ? BACKOFF_THROTTLE_BASE_MS : BACKOFF_TRANSIENT_BASE_MS;
+        due += backoff_ms(&p->rng, base, BACKOFF_CAP_MS, b->tries++, r->failed_n, sent);
+    } else {
+        b->tries = 0;
+    }
+    batch_widen(b);
+    finish_or_wait(p, b, due);
+}
+
+static void retry_whole(struct pipeline *p, struct batch *b, const struct reply *r, struct now now)
+{
+    bool throttled = r->kind == REPLY_THROTTLED;
+    p->stats.requests_failed++;
+    p->stats.throttles += throttled;
+    p->flight_limit = 1;
+    uint64_t base = throttled ? BACKOFF_THROTTLE_BASE_MS : BACKOFF_TRANSIENT_BASE_MS;
+    pipeline_wait(p, b, now.mono_ms + backoff_ms(&p->rng, base, BACKOFF_CAP_MS, b->tries++, 1, 1));
+    set_health(p, HEALTH_RETRYING, r);
+}
+
+static void hold(struct pipeline *p, struct batch *b, const struct reply *r, struct now now)
+{
+    p->stats.requests_failed++;
+    p->flight_limit = 1;
+    pipeline_wait(p, b, now.mono_ms + backoff_ms(&p->rng, HELD_BASE_MS, HELD_CAP_MS, b->tries++, 1, 1));
+    set_health(p, HEALTH_HELD, r);
+}
+
+static void refuse(struct pipeline *p, struct batch *b, const struct reply *r, struct now now)
+{
+    if (b->window > 1) {
+        p->stats.requests_failed++;
+        batch_narrow(b);
+        pipeline_wait(p, b, now.mono_ms);
+        return;
+    }
+    if (p->refused_in_a_row + 1 >= REFUSED_IN_A_ROW_MAX) {
+        hold(p, b, r, now);
+        return;
+    }
+    char reason[DEAD_REASON_SIZE];
+    snprintf(reason, sizeof reason, "refused: %s: %s", r->code[0] ? r->code : "HTTP 413", r->message);
+    if (!pipeline_dead_add(p, b->records[0], reason)) { /* no hurry: those in work come first */
+        pipeline_wait(p, b, now.mono_ms + DEAD_RETRY_MS);
+        return;
+    }
+    p->stats.requests_failed++;
+    p->refused_in_a_row++;
+    b->records[0]->kind = RECORD_DEAD;
+    batch_drop_first(b);
+    batch_widen(b);
+    finish_or_wait(p, b, now.mono_ms);
+}
+
+static void settle_slot(struct pipeline *p, struct slot *s, struct now now)
+{
+    struct batch *b = s->batch;
+    uint8_t failed[BATCH_RECORDS_MAX];
+    struct reply r;
+    reply_read(&r, s->status, s->answer, b->window, failed);
+    s->state = SLOT_IDLE;
+    s->batch = NULL;
+    s->answer = (struct str){0};
+    buf_shrink(&s->body, 1 * MIB);
+    p->flying--;
+    switch (r.kind) {
+    case REPLY_OK:
+    case REPLY_PARTIAL:
+        settle_partial(p, b, &r, failed, now);
+        break;
+    case REPLY_TRANSIENT:
+    case REPLY_THROTTLED:
+        retry_whole(p, b, &r, now);
+        break;
+    case REPLY_HELD:
+        hold(p, b, &r, now);
+        break;
+    case REPLY_REFUSED:
+        refuse(p, b, &r, now);
+        break;
+    }
+}
+
+void pipeline_settle_answers(struct pipeline *p, struct now now)
+{
+    for (unsigned i = 0; i < PIPELINE_SLOTS_MAX; i++)
+        if (p->slots[i].state == SLOT_ANSWERED)
+            settle_slot(p, &p->slots[i], now);
+}
