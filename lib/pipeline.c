@@ -4,12 +4,9 @@
  *
  * The ways it fails are in pipeline_settle.c.
  */
-#include "lib/pipeline.h"
-
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "lib/backoff.h"
+#include "lib/pipeline_in.h"
 
 /* ---- birth, options, death ------------------------------------------------------------------- */
 
