@@ -4,11 +4,11 @@
  * --print-options` prints them, and the manual is held against them. Adding an option is adding a
  * member to a struct of config.h (or shape.h) and a row to schema.c.
  *
- * A row (getopt has taken the name struct option) belongs to one scope and says where its value lives: `offset` and `size` inside the scope's
- * struct (struct config, config_stream, config_source, shape_field). A size of 0 is a row that one
- * function of config.c stores by hand, because its value is a mapping or a sequence
- * (OPTION_MAPPING, OPTION_RECORD, OPTION_NAMES, OPTION_JSON), or that is checked but not kept
- * (key_fallback).
+ * A row (getopt has taken the name struct option) belongs to one scope and says where its value
+ * lives: `offset` and `size` inside the scope's struct (struct config, config_stream,
+ * config_source, shape_field). A size of 0 is a row that one function of config.c stores by hand,
+ * because its value is a mapping or a sequence (OPTION_MAPPING, OPTION_RECORD, OPTION_NAMES,
+ * OPTION_JSON), or that is checked but not kept (key_fallback).
  *
  *   option_set    reads `text` as the row says, checks it, and stores it in the struct at `base`;
  *                 text values are copied and what was there before is freed. Nothing is changed on
@@ -74,7 +74,8 @@ unsigned edit_distance(const char *a, const char *b);
 int option_set(const struct schema_row *o, void *base, const char *text, struct err *e);
 void option_print(const struct schema_row *o, const void *base, struct buf *out);
 void option_print_type(const struct schema_row *o, struct buf *out);
-void option_print_bounds(const struct schema_row *o, struct buf *out); /* "0ms to 10m", or nothing */
+void option_print_bounds(const struct schema_row *o,
+                         struct buf *out); /* "0ms to 10m", or nothing */
 bool option_equal(const struct schema_row *o, const void *a, const void *b);
 void schema_release(enum option_scope scope, void *base);
 

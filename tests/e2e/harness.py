@@ -155,8 +155,6 @@ class Daemon:
 
     def wait_exit(self, timeout=20):
         status = self.process.wait(timeout * PATIENCE)
-        for thread in self.threads:
-            thread.join(10)
         self.unlisten()
         self.check_sanitizers()
         return status
@@ -169,8 +167,6 @@ class Daemon:
     def kill(self):
         self.process.kill()
         self.process.wait()
-        for thread in self.threads:
-            thread.join(10)
         self.unlisten()
 
     def reload(self, text=None):
@@ -206,11 +202,13 @@ class Daemon:
         return {"NOTIFY_SOCKET": "@" + name}
 
     def unlisten(self):
+        """The process is gone: what it said before is read to its end."""
         if self.notify is not None:
-            try:
-                self.notify.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            self.notify.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(10)
+        self.threads = []
+        if self.notify is not None:
             self.notify.close()
             self.notify = None
 

@@ -359,7 +359,6 @@ static void an_idle_client_keeps_nothing_active(void **state)
         send_to(&c, i, s.url, STR("{}"));
     assert_true(uv_loop_alive(&t->loop));
     UVTEST_UNTIL(t, c.done_n == SLOTS);
-    UVTEST_UNTIL(t, s.listener.write_queue_size == 0);
     assert_int_equal(s.open_n, s.accepted_n); /* kept alive */
     server_count_as_active(&s, false);
     uv_run(&t->loop, UV_RUN_NOWAIT);
@@ -507,8 +506,8 @@ static void a_name_server_that_hangs_does_not_block_the_loop(void **state)
     struct server s;
     struct uvtest *t = *state;
     assert_int_equal(pipe(stuck_pipe), 0);
-    unsigned fds_before = uvtest_count_fds();
     server_open(&s, t, SERVE_ECHO);
+    unsigned fds_before = uvtest_count_fds();
     client_open(&c, t);
     http_set_timeouts(c.http, 60, 60);
     const struct answer *a = ask(&c, "http://stuck.test/", STR("{}")); /* times out */
@@ -601,9 +600,11 @@ static void tls_on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 
 static void tls_server_open(struct tls_server *s, struct uvtest *t, const char *certificate)
 {
+    static char program[] = "openssl", kind[] = "s_server", accept[] = "-accept",
+                address[] = "127.0.0.1:0", cert[] = "-cert";
     char path[512];
     snprintf(path, sizeof path, "%s", certificate);
-    char *args[] = {"openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", path, NULL};
+    char *args[] = {program, kind, accept, address, cert, path, NULL};
     memset(s, 0, sizeof *s);
     s->t = t;
     buf_init(&s->said, MIB);
@@ -691,7 +692,7 @@ static void plain_text_from_a_tls_port_is_an_error(void **state)
     server_open(&s, *state, SERVE_GARBAGE);
     client_open(&c, *state);
     http_set_timeouts(c.http, 100, 200); /* the server waits for the end of a header */
-    snprintf(url, sizeof url, "https%s", s.url + 4);
+    snprintf(url, sizeof url, "https://127.0.0.1:%lu/", strtoul(strrchr(s.url, ':') + 1, NULL, 10));
     assert_int_equal(ask(&c, url, STR("{}"))->status, 0);
     client_close(&c);
     server_close(&s);
