@@ -1,9 +1,9 @@
 /* backoff.h - how long to wait before the next try.
  *
- * Full jitter: delay = random(0,1) x min(cap_ms, base_ms x 2^tries) x failed/total, where `tries` is
- * 0 for the first retry, and failed/total is the share of the batch that failed. Never overflows,
- * whatever the numbers; total 0 counts as 1/1, and so does failed > total. The result is at most
- * cap_ms, and at least 1 ms (even when cap_ms is 0), so that a retry never spins.
+ * Full jitter: delay = random(0,1) x min(cap_ms, base_ms x 2^tries) x failed/total, where `tries`
+ * is 0 for the first retry, and failed/total is the share of the batch that failed. Never
+ * overflows, whatever the numbers; total 0 counts as 1/1, and so does failed > total. The result
+ * is at most cap_ms, and at least 1 ms (even when cap_ms is 0), so that a retry never spins.
  */
 #ifndef LIB_BACKOFF_H
 #define LIB_BACKOFF_H

@@ -4,8 +4,8 @@
  * on the hot path: every delivered byte passes it once. Where the processor has AVX2 it is used;
  * base64_encode_plain is the same without it, for other processors and for the test that compares
  * the two. base64_decode accepts padded text only (length a multiple of 4, no white space, unused
- * bits zero) and returns ERR_SYNTAX otherwise, ERR_RANGE when dst (`cap` bytes) is too small; *n_out
- * is written on success only, dst may be written to on failure too.
+ * bits zero) and returns ERR_SYNTAX otherwise, ERR_RANGE when dst (`cap` bytes) is too small;
+ * *n_out is written on success only, dst may be written to on failure too.
  */
 #ifndef LIB_BASE64_H
 #define LIB_BASE64_H

@@ -10,9 +10,9 @@
  *   buf_release(&b);              frees; the buf may be initialised again
  *
  * buf_reset empties, clears `failed` and keeps the memory. buf_reserve makes room for n bytes (at
- * least 1) and returns where they go (NULL once failed); buf_commit says how many were written. A buf
- * is not NUL-terminated unless buf_cstr is called, which appends a NUL without counting it; the NUL
- * needs room under `max` all the same, there and in buf_printf.
+ * least 1) and returns where they go (NULL once failed); buf_commit says how many were written. A
+ * buf is not NUL-terminated unless buf_cstr is called, which appends a NUL without counting it;
+ * the NUL needs room under `max` all the same, there and in buf_printf.
  */
 #ifndef LIB_BUF_H
 #define LIB_BUF_H

@@ -9,16 +9,17 @@
  *   FRAME_RECORD   frame.data is the record, frame.used the bytes to consume, terminator included.
  *                  Empty lines come as records of length 0: the caller decides.
  *   FRAME_MORE     no end yet: offer the same bytes again, with more behind them. With at_end, an
- *                  unterminated rest is a record, and FRAME_MORE means `text` was empty. used is 0.
- *   FRAME_OVERSIZE the record is longer than `max` bytes (the terminator not counted): frame.data is
- *                  the first `max` of them, and frame.used is `max`. The framer now skips: later calls
- *                  drop bytes up to the end of this record (FRAME_SKIPPED, used says how many;
- *                  `skipping` tells whether it is over). `skipping` must be kept with the position if
- *                  reading is to resume in the middle of such a record.
- * With at_end, a CR at the very end is data, and skipping is over when the bytes are. What is found
- * never depends on how the bytes were cut into calls; a caller that holds max + 2 bytes never has to
- * wait for more.
- * framer_reset forgets the search (after a seek), keeping `skipping` as given.
+ *                  unterminated rest is a record, and FRAME_MORE means `text` was empty.
+ *                  used is 0.
+ *   FRAME_OVERSIZE the record is longer than `max` bytes (the terminator not counted): frame.data
+ *                  is the first `max` of them, and frame.used is `max`. The framer now skips:
+ *                  later calls drop bytes up to the end of this record (FRAME_SKIPPED, used says
+ *                  how many; `skipping` tells whether it is over). `skipping` must be kept with
+ *                  the position if reading is to resume in the middle of such a record.
+ * With at_end, a CR at the very end is data, and skipping is over when the bytes are. What is
+ * found never depends on how the bytes were cut into calls; a caller that holds max + 2 bytes
+ * never has to wait for more. framer_reset forgets the search (after a seek), keeping `skipping`
+ * as given.
  */
 #ifndef LIB_FRAMER_H
 #define LIB_FRAMER_H
@@ -40,8 +41,8 @@ struct frame {
 void framer_reset(struct framer *f, bool skipping);
 enum frame_result framer_line(struct framer *f, struct str text, size_t max, bool at_end,
                               struct frame *frame);
-/* Only the skipping part, for other framings: ends at the first LF or CR. FRAME_SKIPPED, or FRAME_MORE
- * when `text` is empty; frame.data is empty. Call it only while f->skipping. */
+/* Only the skipping part, for other framings: ends at the first LF or CR. FRAME_SKIPPED, or
+ * FRAME_MORE when `text` is empty; frame.data is empty. Call it only while f->skipping. */
 enum frame_result framer_skip(struct framer *f, struct str text, bool at_end, struct frame *frame);
 
 #endif

@@ -1,8 +1,8 @@
 /* hash.h - SHA-256 and HMAC-SHA-256 over libcrypto.
  *
- * All one-shot and free of state the caller can see; they cannot fail on a working libcrypto, and a
- * libcrypto that refuses SHA-256 is a broken installation: that aborts. hash_hex writes 2n lower-case
- * digits and a NUL.
+ * All one-shot and free of state the caller can see; they cannot fail on a working libcrypto, and
+ * a libcrypto that refuses SHA-256 is a broken installation: that aborts. hash_hex writes 2n
+ * lower-case digits and a NUL.
  */
 #ifndef LIB_HASH_H
 #define LIB_HASH_H

@@ -4,28 +4,29 @@
  * overlong forms, nothing past U+10FFFF) becomes U+FFFD, one for each maximal invalid run as the
  * Unicode standard recommends ("substitution of maximal subparts"); the number of replacements is
  * returned, so that the caller can count them. Control characters, quote and backslash are escaped
- * (\b \f \n \r \t where they exist, \u00XX otherwise); everything else, DEL and non-ASCII included,
- * passes as it is. On the hot path: plain ASCII runs are copied in one go. When the buf fails, nothing
- * of the string stays in it.
+ * (\b \f \n \r \t where they exist, \u00XX otherwise); everything else, DEL and non-ASCII
+ * included, passes as it is. On the hot path: plain ASCII runs are copied in one go. When the buf
+ * fails, nothing of the string stays in it.
  *
  * Walking. A struct json_scan is a pull parser over borrowed text: RFC 8259, nothing looser (no
- * comments, no trailing commas, no NaN), strings must be valid UTF-8, escapes valid (a lone surrogate
- * escape \ud800 is allowed by the grammar and passes), depth at most JSON_DEPTH_MAX. It allocates
- * nothing and is linear in the text.
+ * comments, no trailing commas, no NaN), strings must be valid UTF-8, escapes valid (a lone
+ * surrogate escape \ud800 is allowed by the grammar and passes), depth at most JSON_DEPTH_MAX. It
+ * allocates nothing and is linear in the text.
  *
  *   struct json_scan s;  json_scan_init(&s, text);
  *   while ((t = json_scan_next(&s)) > JSON_END) ...
  *
  * Tokens come in document order: for an object JSON_OBJECT, then for each member JSON_KEY and the
  * value's token(s), then JSON_CLOSE; an array likewise without keys. `s.token` is the text of the
- * token: for keys and strings what stands between the quotes, still escaped; for numbers, true, false
- * and null the bytes themselves; for others the bracket. `s.escaped` says whether a string or key
- * holds a backslash. After the one top-level value only white space may follow; then JSON_END.
- * JSON_BAD is sticky; s.at is the offset where the text went wrong.
- * json_scan_skip, called right after JSON_OBJECT or JSON_ARRAY, moves past its JSON_CLOSE; it returns
- * JSON_CLOSE or JSON_BAD. The enumerators share names with jansson's: no file can include both.
+ * token: for keys and strings what stands between the quotes, still escaped; for numbers, true,
+ * false and null the bytes themselves; for others the bracket. `s.escaped` says whether a string
+ * or key holds a backslash. After the one top-level value only white space may follow; then
+ * JSON_END. JSON_BAD is sticky; s.at is the offset where the text went wrong. json_scan_skip,
+ * called right after JSON_OBJECT or JSON_ARRAY, moves past its JSON_CLOSE; it returns JSON_CLOSE
+ * or JSON_BAD. The enumerators share names with jansson's: no file can include both.
  *
- * json_valid: true if `text` is exactly one JSON value; *bad_at (may be NULL) gets the offset if not.
+ * json_valid: true if `text` is exactly one JSON value; *bad_at (may be NULL) gets the offset if
+ * not.
  * json_unescape: the text of a string token (escapes undone, surrogate pairs joined, lone ones as
  * U+FFFD) appended to `out`.
  */

@@ -125,8 +125,10 @@ enum pipeline_put pipeline_put(struct pipeline *p, struct now now, struct origin
     if (item->kind == RECORD_DEAD && !p->ops.dead_room(p->ops.ctx, item->data.n))
         return PUT_DEAD_FULL;
     struct record *rec = ring_reserve(&p->ring, item->key.n, item->data.n);
-    if (rec == NULL)
+    if (rec == NULL) {
+        p->was_full = true;
         return PUT_FULL;
+    }
     char *to = (char *)(rec + 1);
     if (item->key.n > 0)
         memcpy(to, item->key.p, item->key.n);
@@ -197,7 +199,8 @@ static bool retire(struct pipeline *p)
 static void steer(struct pipeline *p)
 {
     uint64_t used = ring_used(&p->ring), size = p->ring.size;
-    bool pause = p->paused ? used > size / 2 : used > size / 8 * 7;
+    bool pause = p->paused ? used > size / 2 : used > size / 8 * 7 || p->was_full;
+    p->was_full = false;
     if (pause == p->paused)
         return;
     p->paused = pause;

@@ -59,6 +59,7 @@ struct pipeline {
     enum pipeline_health health;
     struct list moved;
     bool paused, draining;
+    bool was_full; /* a record found no room since the last turn */
 };
 
 /* pipeline_send.c */

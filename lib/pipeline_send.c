@@ -163,10 +163,11 @@ void pipeline_send_due(struct pipeline *p, struct now now)
     }
 }
 
+/* In trouble the batches that are out already are the probe; without any, one new batch is. */
 static bool may_take_new(const struct pipeline *p)
 {
-    return may_send(p) && p->health == HEALTH_OK && p->waiting_n < BATCHES_WAITING_MAX &&
-           !list_empty(&p->free);
+    bool well = p->health == HEALTH_OK || p->flying + p->waiting_n == 0;
+    return may_send(p) && well && p->waiting_n < BATCHES_WAITING_MAX && !list_empty(&p->free);
 }
 
 static uint64_t linger_deadline(const struct pipeline *p, const struct record *oldest, struct now now)

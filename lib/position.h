@@ -1,37 +1,39 @@
 /* position.h - where a file has been read and delivered to, and how to know the file again.
  *
  * A file is known by inode and by two fingerprints: one of its first bytes (up to FINGERPRINT_MAX)
- * and one of the up to FINGERPRINT_MAX bytes before the delivered offset. Inodes are reused at once
- * and CSV files share their first lines, so neither alone will do. The device number is kept for
- * information: devices are renumbered at boot. In doubt a file is a new one, and data is sent again.
+ * and one of the up to FINGERPRINT_MAX bytes before the delivered offset. Inodes are reused at
+ * once and CSV files share their first lines, so neither alone will do. The device number is kept
+ * for information: devices are renumbered at boot. In doubt a file is a new one, and data is sent
+ * again.
  *
- * The checkpoint is a JSON document. This is version 1, all of it, in this order (white space is free):
+ * The checkpoint is a JSON document. This is version 1, all of it, in this order (white space is
+ * free):
  *
  *   {"version": 1,
- *    "sources": [                      one for each source that was ever started, also without files
+ *    "sources": [                      one for each source ever started, also without files
  *      {"name": "crimes-csv",          unique
  *       "files": [
  *         {"path": "/srv/crimes/a.csv",
  *          "device": "64769",          decimal in a string: it may need all 64 bits
  *          "inode": "1311",            likewise
- *          "offset": 104857600,        0..2^63-1; every record that ends at or before it is delivered
+ *          "offset": 104857600,        0..2^63-1; every record up to it is delivered
  *          "mid_record": false,        true: skip up to the end of the record the offset is in
  *          "seen": 1793419200,         Unix time, seconds: when it was last followed
  *          "head": {"n": 1024, "hash": "<32 hex digits>"},
  *          "tail": {"n": 1024, "hash": "<32 hex digits>"}}]}]}
  *
- * A fingerprint's hash is the first 16 bytes of the SHA-256 of its n bytes; tail's n is at most the
- * offset. A name or path that is not UTF-8 stands, as hex digits, under "name_hex" or "path_hex"
- * instead: file names are bytes, and each must come back as it was. Paths may repeat: a rotated file
- * and its successor had the same one.
+ * A fingerprint's hash is the first 16 bytes of the SHA-256 of its n bytes; the tail's bytes end
+ * at the offset, so its n is at most that. A name or path that is not UTF-8 stands, as hex digits,
+ * under "name_hex" or "path_hex" instead: file names are bytes, and each must come back as it was.
+ * Paths may repeat: a rotated file and its successor had the same one.
  *
- * checkpoint_encode appends it (the caller checks out->failed, keeps positions sane, names and paths
- * not empty, and their numbers within the limits below). It is read back by checkpoint_decode, which
- * accepts only what checkpoint_encode can have written: every field is checked, a newer version is
- * refused with a sentence, and nothing is allocated past CHECKPOINT_SOURCES_MAX and
- * CHECKPOINT_FILES_MAX entries. It returns 0, ERR_SYNTAX, ERR_RANGE (a limit, or another version) or
- * ERR_NOMEM, and writes *c only on success. The decoded set is owned by the caller:
- * checkpoint_release frees it, and leaves it empty.
+ * checkpoint_encode appends it (the caller checks out->failed, keeps positions sane, names and
+ * paths not empty, and their numbers within the limits below). It is read back by
+ * checkpoint_decode, which accepts only what checkpoint_encode can have written: every field is
+ * checked, a newer version is refused with a sentence, and nothing is allocated past
+ * CHECKPOINT_SOURCES_MAX and CHECKPOINT_FILES_MAX entries. It returns 0, ERR_SYNTAX, ERR_RANGE (a
+ * limit, or another version) or ERR_NOMEM, and writes *c only on success. The decoded set is owned
+ * by the caller: checkpoint_release frees it, and leaves it empty.
  */
 #ifndef LIB_POSITION_H
 #define LIB_POSITION_H
@@ -47,7 +49,7 @@
 #define CHECKPOINT_BYTES_MAX (256 * MIB)
 
 struct fingerprint {
-    uint32_t n; /* how many bytes it covers: 0..FINGERPRINT_MAX; they end at the offset in question */
+    uint32_t n; /* how many bytes it covers: 0..FINGERPRINT_MAX */
     uint8_t hash[FINGERPRINT_SIZE];
 };
 

@@ -73,6 +73,7 @@ static void connect_to(struct floor *f, unsigned port, const char *certificate)
         die(certificate);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     f->ssl = SSL_new(ctx);
+    SSL_CTX_free(ctx); /* the connection keeps it */
     if (f->ssl == NULL || SSL_set_fd(f->ssl, f->fd) != 1 || SSL_connect(f->ssl) != 1)
         die("TLS");
 }
@@ -210,6 +211,9 @@ int main(int argc, char **argv)
     connect_to(&f, (unsigned)strtoul(argv[1], NULL, 10), argc == 4 ? argv[3] : NULL);
     ship(&f, argv[2]);
     printf("%llu\n", f.total);
+    if (f.ssl != NULL)
+        SSL_free(f.ssl);
+    close(f.fd);
     free(f.message);
     free(f.answer);
     return 0;
