@@ -68,7 +68,71 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/rep
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+SIM = $(BUILD)/tests/sim/sim
+$(SIM): $(call obj,$(wildcard tests/sim/*.c)) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lssl $(LIBS)
+
+TESTS = $(call prog,$(UNIT_SRC:.c=)) $(call prog,$(UV_SRC:.c=)) $(call prog,$(FUZZ_SRC:.c=)) $(SIM)
+BENCHES = $(BUILD)/tests/bench/floor $(BUILD)/tests/bench/sink
+
+programs-for-tests: $(PROGRAMS) $(TESTS)
+
+setup: ## install what building and testing need (Debian packages, a Python environment, node modules)
+	tests/setup.sh
+
+# What must be there before anything can be compiled; a blink when it is.
+setup-build:
+	@tests/setup.sh build
+
+test: ## install what is needed and run every test; the last line is the count
+	@tests/setup.sh
+	@tests/.venv/bin/python tests/run.py
+
+tidy: all ## the walls and the house style
+	python3 tests/tidy/tidy.py $(BUILD)
+
+demo: ## the main job on this machine: a local Kinesis, a sample, tailraced, and a count of what arrived
+	@tests/setup.sh demo
+	@$(MAKE) -s all
+	@tests/.venv/bin/python tests/demo/demo.py
+
+SEEDS ?= 20000
+FIRST ?= 1
+sim: $(SIM) ## the simulation, SEEDS=n of them from FIRST=n
+	$(SIM) $(FIRST) $(SEEDS)
+
+bench: ## CPU, memory and rate beside the floor program; BENCH='--quick' for a tenth
+	@tests/setup.sh build
+	@$(MAKE) -s all $(BENCHES)
+	@python3 tests/bench/run.py --build $(BUILD) $(BENCH)
+
+FUZZ_SECONDS ?= 60
+fuzz: ## look for new inputs with libFuzzer, FUZZ_SECONDS=n for each entry point
+	@tests/fuzz/campaign.sh $(FUZZ_SECONDS)
+
+compile_commands.json: Makefile ## for editors
+	@$(MAKE) -s -n -B programs-for-tests 2>/dev/null | grep -E -- ' -c -o ' | \
+	  sed -E 's|(.* -c -o [^ ]+ ([^ ]+))|{"directory":"$(CURDIR)","command":"\1","file":"\2"},|; s|\x27"|\\"|g; s|"\x27|\\"|g' | \
+	  sed '1s/^/[/; $$s/,$$/]/' >$@
+
+PREFIX ?= /usr
+install: all ## install the programs, manuals and the unit below DESTDIR
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/tailrace.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/tailrace.yaml.5
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/tailraced.8
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/tailraced.service
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d systemd/tailrace.conf
+	install -D -m 640 conf/tailrace.yaml $(DESTDIR)/etc/tailrace/tailrace.yaml.example
+
+clean: ## remove what was built
+	rm -rf $(BUILD) compile_commands.json
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all help
+.PHONY: all help clean install setup setup-build programs-for-tests test tidy demo sim bench fuzz
 .SECONDARY:

@@ -305,7 +305,7 @@ static void release_curl(struct http *h)
 {
     for (unsigned i = 0; i < h->slots_n; i++) {
         struct slot *s = &h->slots[i];
-        if (s->busy && s->refused == CURLE_OK)
+        if (s->busy)
             curl_multi_remove_handle(h->multi, s->easy);
         curl_easy_cleanup(s->easy);
         buf_release(&s->answer);

@@ -8,7 +8,8 @@
 
 void progress_init(struct progress *p, uint64_t now_ms)
 {
-    *p = (struct progress){.on = isatty(STDERR_FILENO) == 1, .started_ms = now_ms, .next_ms = now_ms};
+    *p = (struct progress){
+        .on = isatty(STDERR_FILENO) == 1, .started_ms = now_ms, .next_ms = now_ms};
 }
 
 uint64_t progress_due(const struct progress *p)

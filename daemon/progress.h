@@ -1,9 +1,9 @@
-/* progress.h - one line on a terminal that says how far a `--once` run is: files, bytes, records, rate,
- * time left.
+/* progress.h - one line on a terminal that says how far a `--once` run is: files, bytes, records,
+ * rate, time left.
  *
  * progress_init looks whether stderr is a terminal; if not, nothing is ever written. progress_show
- * draws at most every PROGRESS_EVERY_MS (or when `last`, which also ends the line); progress_due tells
- * when it wants to be called next. The line is cut to the terminal's width.
+ * draws at most every PROGRESS_EVERY_MS (or when `last`, which also ends the line); progress_due
+ * tells when it wants to be called next. The line is cut to the terminal's width.
  */
 #ifndef DAEMON_PROGRESS_H
 #define DAEMON_PROGRESS_H

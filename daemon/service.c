@@ -1,8 +1,8 @@
 /* The daemon's turn, its birth and its death.
  *
- * Stop: SIGTERM -> sources stop, pipelines drain (linger ignored) until empty or the deadline -> last
- * checkpoint -> devices close -> the loop ends by itself. A second signal ends at once: nothing that
- * was not acknowledged is lost, files are read again from the last checkpoint. */
+ * Stop: SIGTERM -> sources stop, pipelines drain (linger ignored) until empty or the deadline ->
+ * last checkpoint -> devices close -> the loop ends by itself. A second signal ends at once:
+ * nothing that was not acknowledged is lost, files are read again from the last checkpoint. */
 #include "daemon/service.h"
 
 #include <signal.h>
@@ -21,7 +21,8 @@ struct now service_now(struct service *s)
                         .wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000};
 }
 
-/* ---- what is going on --------------------------------------------------------------------------- */
+/* ---- what is going on ---------------------------------------------------------------------------
+ */
 
 void service_status(struct service *s)
 {
@@ -31,7 +32,8 @@ void service_status(struct service *s)
     LIST_FOR(it, save, &s->streams)
     {
         struct stream *st = CONTAINER_OF(it, struct stream, link);
-        buf_printf(&text, "%s%s %s", text.n > 0 ? "; " : "", st->name, words[pipeline_health(st->pipeline)]);
+        buf_printf(&text, "%s%s %s", text.n > 0 ? "; " : "", st->name,
+                   words[pipeline_health(st->pipeline)]);
     }
     LIST_FOR(it, save, &s->sources)
     {
@@ -57,7 +59,7 @@ static void tell_totals(struct service *s)
 #define TOTAL(name, sentence) log_u(#name, t->name),
             STATS(TOTAL)
 #undef TOTAL
-            {.kind = LOG_END},
+                {.kind = LOG_END},
         };
         log_emit(LOG_INFO, fields);
     }
@@ -95,7 +97,8 @@ static uint64_t dead_letters(struct service *s)
     return n;
 }
 
-/* ---- the end -------------------------------------------------------------------------------------- */
+/* ---- the end
+ * -------------------------------------------------------------------------------------- */
 
 static void on_service_closed(struct service *s)
 {
@@ -141,9 +144,9 @@ static void close_all(struct service *s)
     if (s->watch != NULL)
         watch_close(s->watch, on_device_closed, s);
     checkpoint_close(&s->store, on_device_closed, s);
-    uv_handle_t *handles[] = {(uv_handle_t *)&s->prepare, (uv_handle_t *)&s->timer,
+    uv_handle_t *handles[] = {(uv_handle_t *)&s->prepare,  (uv_handle_t *)&s->timer,
                               (uv_handle_t *)&s->watchdog, (uv_handle_t *)&s->sigterm,
-                              (uv_handle_t *)&s->sigint, (uv_handle_t *)&s->sighup};
+                              (uv_handle_t *)&s->sigint,   (uv_handle_t *)&s->sighup};
     for (size_t i = 0; i < ARRAY_LEN(handles); i++)
         close_handle(s, handles[i]);
 }
@@ -212,7 +215,8 @@ static void on_hup(uv_signal_t *handle, int signum)
         service_reload(s);
 }
 
-/* DRAINING -> SAVING when all is delivered or time is up; SAVING -> CLOSING when the checkpoint is. */
+/* DRAINING -> SAVING when all is delivered or time is up; SAVING -> CLOSING when the checkpoint is.
+ */
 static uint64_t stop_turn(struct service *s, struct now now)
 {
     if (s->state == SERVICE_DRAINING) {
@@ -233,7 +237,8 @@ static uint64_t stop_turn(struct service *s, struct now now)
     return UINT64_MAX;
 }
 
-/* ---- the turn ------------------------------------------------------------------------------------ */
+/* ---- the turn
+ * ------------------------------------------------------------------------------------ */
 
 static uint64_t once_turn(struct service *s, struct now now)
 {
@@ -327,7 +332,8 @@ static void on_watchdog(uv_timer_t *timer)
     notify_send(&s->notify, "WATCHDOG=1");
 }
 
-/* ---- birth ------------------------------------------------------------------------------------------ */
+/* ---- birth
+ * ------------------------------------------------------------------------------------------ */
 
 void service_started(struct service *s)
 {
@@ -495,7 +501,8 @@ struct service *service_new(struct config *config, const struct service_options 
 int service_run(struct service *s)
 {
     uint64_t now_ms = uv_now(&s->loop);
-    s->once_until_ms = s->options.once_timeout_ms > 0 ? now_ms + s->options.once_timeout_ms : UINT64_MAX;
+    s->once_until_ms =
+        s->options.once_timeout_ms > 0 ? now_ms + s->options.once_timeout_ms : UINT64_MAX;
     progress_init(&s->progress, now_ms);
     return service_end(s);
 }

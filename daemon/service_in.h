@@ -5,8 +5,8 @@
  *             ├─ source (one a glob): shape, tail ── followed (one a file): input, ledger entry
  *             └─ ledger, checkpoint store, dead letters, watch, credentials, notify
  *
- * A followed file whose descriptor is closed, but whose records are still in a ring, is `retired`: it
- * lives on the service's list until the ring has let go of it.
+ * A followed file whose descriptor is closed, but whose records are still in a ring, is `retired`:
+ * it lives on the service's list until the ring has let go of it.
  */
 #ifndef DAEMON_SERVICE_IN_H
 #define DAEMON_SERVICE_IN_H
@@ -29,9 +29,9 @@
 #include "lib/ledger.h"
 #include "lib/pipeline.h"
 
-#define SAVE_EVERY_MS 1000      /* checkpoints, when something moved */
-#define STALL_RETRY_MS 1000     /* a source that waits for room in the dead letters */
-#define CREDS_RETRY_MS 10000    /* looking for credentials again, at most this often */
+#define SAVE_EVERY_MS     1000  /* checkpoints, when something moved */
+#define STALL_RETRY_MS    1000  /* a source that waits for room in the dead letters */
+#define CREDS_RETRY_MS    10000 /* looking for credentials again, at most this often */
 #define COMPLAIN_EVERY_MS 10000 /* the same trouble, in the log */
 
 struct stream {
@@ -54,9 +54,9 @@ struct source {
     struct shape *shape;
     struct tail *tail;
     struct ledger_source *ledger;
-    bool fresh;    /* never started before, and still finding what is there: start_at decides */
-    bool stalled;  /* waits for room in the dead letters, or for memory */
-    char *name;    /* outlives the configuration while records are in a ring */
+    bool fresh;   /* never started before, and still finding what is there: start_at decides */
+    bool stalled; /* waits for room in the dead letters, or for memory */
+    char *name;   /* outlives the configuration while records are in a ring */
     struct log_limit stall;
 };
 
@@ -70,7 +70,13 @@ struct followed {
     bool told_missing;
 };
 
-enum service_state { SERVICE_STARTING, SERVICE_RUNNING, SERVICE_DRAINING, SERVICE_SAVING, SERVICE_CLOSING };
+enum service_state {
+    SERVICE_STARTING,
+    SERVICE_RUNNING,
+    SERVICE_DRAINING,
+    SERVICE_SAVING,
+    SERVICE_CLOSING
+};
 
 struct service {
     uv_loop_t loop;
@@ -88,7 +94,7 @@ struct service {
     struct statedir statedir;
     struct checkpoint_store store;
     struct ledger ledger;
-    bool dirty;             /* the ledger knows more than the last checkpoint */
+    bool dirty; /* the ledger knows more than the last checkpoint */
     bool saving_now, save_failed;
     uint64_t next_save_ms;
     struct log_limit save_trouble;
@@ -104,7 +110,7 @@ struct service {
     struct list streams, sources, retired;
     uint32_t next_stream_id;
     uint64_t next_stall_ms;
-    uint64_t stop_at_ms;  /* draining: the deadline */
+    uint64_t stop_at_ms; /* draining: the deadline */
     uint64_t once_until_ms;
     struct progress progress;
 };
@@ -137,7 +143,7 @@ void followed_free_retired(struct service *s);
 /* saving.c */
 void saving_open(struct service *s);
 uint64_t saving_turn(struct service *s, struct now now); /* the next deadline */
-bool saving_done(const struct service *s);              /* nothing new, nothing under way */
+bool saving_done(const struct service *s);               /* nothing new, nothing under way */
 
 /* reload.c */
 void service_reload(struct service *s);

@@ -1,15 +1,16 @@
-/* One source: a tail, and for each file that it follows, an input. This file is where a file's bytes
- * meet the pipeline, and where it is decided from which offset a file is read:
+/* One source: a tail, and for each file that it follows, an input. This file is where a file's
+ * bytes meet the pipeline, and where it is decided from which offset a file is read:
  *
  *   known again (inode and both fingerprints)   where the checkpoint says
- *   found while a source starts for the very first time, start_at: end    behind its last whole line
- *   else                                        0
+ *   found while a source starts for the very first time, start_at: end    behind its last whole
+ * line else                                        0
  */
 #include <stdlib.h>
 
 #include "daemon/service_in.h"
 
-/* ---- followed files ------------------------------------------------------------------------------ */
+/* ---- followed files
+ * ------------------------------------------------------------------------------ */
 
 static struct followed *followed_of(const struct tail_file *f)
 {
@@ -64,7 +65,8 @@ static struct followed *followed_new(struct source *src, struct tail_file *f)
     return fo;
 }
 
-/* ---- where to begin ------------------------------------------------------------------------------ */
+/* ---- where to begin
+ * ------------------------------------------------------------------------------ */
 
 static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
 {
@@ -143,8 +145,8 @@ static bool on_found(void *ctx, struct tail_file *f)
     return true;
 }
 
-/* The file begins again at 0 with an input of its own: the old one's records may still be in the ring,
- * with offsets that mean nothing in the new content. */
+/* The file begins again at 0 with an input of its own: the old one's records may still be in the
+ * ring, with offsets that mean nothing in the new content. */
 static void start_again(struct source *src, struct tail_file *f)
 {
     struct followed *old = followed_of(f), *fo = followed_new(src, f);
@@ -159,7 +161,8 @@ static void start_again(struct source *src, struct tail_file *f)
     followed_free_retired(src->service);
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------------ */
+/* ---- bytes
+ * ------------------------------------------------------------------------------------------ */
 
 /* A CSV file that is taken up in the middle: its first row names the columns. */
 static bool learn_header(struct source *src, struct followed *fo)
@@ -167,7 +170,8 @@ static bool learn_header(struct source *src, struct followed *fo)
     size_t n = src->config->shape.max_record + 4 * KIB;
     char *bytes = malloc(n);
     ssize_t got = bytes != NULL ? tail_pread(fo->file, bytes, n, 0) : -1;
-    bool ok = got > 0 && input_header(&fo->input, (struct str){bytes, (size_t)got}, (size_t)got < n);
+    bool ok =
+        got > 0 && input_header(&fo->input, (struct str){bytes, (size_t)got}, (size_t)got < n);
     free(bytes);
     return ok;
 }
@@ -224,7 +228,8 @@ static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str byt
     return TAIL_WAIT;
 }
 
-/* ---- other news ------------------------------------------------------------------------------------- */
+/* ---- other news
+ * ------------------------------------------------------------------------------------- */
 
 static void on_replaced(void *ctx, struct tail_file *f)
 {
@@ -284,11 +289,12 @@ static void do_unwatch(void *ctx, int wd)
 
 static void on_complaint(void *ctx, const char *path, const char *what)
 {
-    log_warn(log_msg("passed over"), log_s("source", ((struct source *)ctx)->name), log_s("path", path),
-             log_s("why", what));
+    log_warn(log_msg("passed over"), log_s("source", ((struct source *)ctx)->name),
+             log_s("path", path), log_s("why", what));
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ------------------------------------------------------------------------------------------- */
 
 void source_steer(struct source *src)
 {
@@ -313,8 +319,8 @@ static bool make_tail(struct source *src, struct err *e)
         .unwatch = do_unwatch,
         .complain = on_complaint,
     };
-    src->tail = tail_new(&s->loop, src->config->file, s->options.once, src->config->shape.max_record,
-                         &ops, e);
+    src->tail = tail_new(&s->loop, src->config->file, s->options.once,
+                         src->config->shape.max_record, &ops, e);
     return src->tail != NULL;
 }
 
@@ -333,8 +339,8 @@ struct source *source_new(struct service *s, const struct config_source *c, stru
         err_set(e, ERR_NOMEM, "out of memory");
         return NULL;
     }
-    *src = (struct source){.service = s, .config = c, .stream = st, .ledger = entries,
-                           .fresh = fresh, .name = name};
+    *src = (struct source){
+        .service = s, .config = c, .stream = st, .ledger = entries, .fresh = fresh, .name = name};
     if (!make_tail(src, e)) {
         free(name);
         free(src);

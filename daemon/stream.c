@@ -1,5 +1,5 @@
-/* One stream: its pipeline, and the effects that the pipeline asks for. Each op is a few lines: what to
- * do is decided in lib/pipeline.c, here it is only done. */
+/* One stream: its pipeline, and the effects that the pipeline asks for. Each op is a few lines:
+ * what to do is decided in lib/pipeline.c, here it is only done. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,7 +16,8 @@ static struct followed *followed_of(const struct record *rec)
     return CONTAINER_OF(in, struct followed, input);
 }
 
-/* ---- what the pipeline asks for ---------------------------------------------------------------- */
+/* ---- what the pipeline asks for ----------------------------------------------------------------
+ */
 
 static void do_send(void *ctx, unsigned slot, const struct pipeline_request *r)
 {
@@ -29,7 +30,8 @@ static void on_answer(void *ctx, unsigned slot, const struct http_result *result
 {
     struct stream *st = ctx;
     uint64_t held;
-    if (result->status == 0 && log_limit(&st->trouble, uv_now(&st->service->loop), COMPLAIN_EVERY_MS, &held))
+    if (result->status == 0 &&
+        log_limit(&st->trouble, uv_now(&st->service->loop), COMPLAIN_EVERY_MS, &held))
         log_warn(log_msg("no answer"), log_s("stream", st->name), log_s("why", result->error),
                  log_u("held_back", held));
     pipeline_answer(st->pipeline, slot, result->status, result->body);
@@ -107,15 +109,19 @@ static void on_trouble(void *ctx, enum pipeline_health health, const struct repl
         log_info(log_msg(health_text(health)), log_s("stream", st->name));
     else if (log_limit(&st->trouble, uv_now(&s->loop), COMPLAIN_EVERY_MS, &held))
         log_emit(health == HEALTH_HELD ? LOG_ERROR : LOG_WARN,
-                 (const struct log_field[]){log_msg(health_text(health)), log_s("stream", st->name),
-                                            log_s("code", last->code), log_s("message", last->message),
-                                            log_u("held_back", held), {.kind = LOG_END}});
+                 (const struct log_field[]){log_msg(health_text(health)),
+                                            log_s("stream", st->name),
+                                            log_s("code", last->code),
+                                            log_s("message", last->message),
+                                            log_u("held_back", held),
+                                            {.kind = LOG_END}});
     if (last->credentials)
         service_load_creds(s, service_now(s));
     service_status(s);
 }
 
-/* ---- credentials ------------------------------------------------------------------------------- */
+/* ---- credentials -------------------------------------------------------------------------------
+ */
 
 void service_load_creds(struct service *s, struct now now)
 {
@@ -137,7 +143,8 @@ void service_load_creds(struct service *s, struct now now)
     }
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------
+ */
 
 static int find_endpoint(struct endpoint *ep, const struct config *config, struct err *e)
 {

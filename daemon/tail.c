@@ -1,12 +1,14 @@
-/* The happy path: inotify says that a file has grown (tail_event, tail_scan.c), tail_wake puts it on the
- * ready list, the idle reads a chunk at read_at and tells it upward, and what was used moves read_at.
+/* The happy path: inotify says that a file has grown (tail_event, tail_scan.c), tail_wake puts it
+ * on the ready list, the idle reads a chunk at read_at and tells it upward, and what was used moves
+ * read_at.
  *
- * Every read starts a little before read_at and checks that these bytes are still the ones that were
- * read: a file that was truncated, or truncated and refilled, is found out before one byte of it is
- * taken for a continuation. That costs one hash of 1 KiB a read and no system call.
+ * Every read starts a little before read_at and checks that these bytes are still the ones that
+ * were read: a file that was truncated, or truncated and refilled, is found out before one byte of
+ * it is taken for a continuation. That costs one hash of 1 KiB a read and no system call.
  *
- * A file that lost its name (orphan) is kept until it is read to the end and has been quiet: writers
- * go on writing into a rotated file. The timer that watches the quiet runs only while there are orphans. */
+ * A file that lost its name (orphan) is kept until it is read to the end and has been quiet:
+ * writers go on writing into a rotated file. The timer that watches the quiet runs only while there
+ * are orphans. */
 #include "daemon/tail.h"
 
 #include <errno.h>
@@ -19,7 +21,8 @@
 #define TURN_FILES_MAX 256 /* files looked at in one turn */
 #define ORPHAN_TICK_MS 1000
 
-/* ---- known files -------------------------------------------------------------------------------- */
+/* ---- known files --------------------------------------------------------------------------------
+ */
 
 static int by_path(const void *a, const void *b)
 {
@@ -55,7 +58,8 @@ struct tail_file *tail_find_inode(const struct tail *t, uint64_t device, uint64_
     return find(&t->by_inode, &(struct tail_file){.device = device, .inode = inode}, by_inode);
 }
 
-/* ---- the ready list and who runs ------------------------------------------------------------------- */
+/* ---- the ready list and who runs
+ * ------------------------------------------------------------------- */
 
 static void on_idle(uv_idle_t *idle);
 static void on_timer(uv_timer_t *timer);
@@ -82,7 +86,8 @@ void tail_pause(struct tail *t, bool pause)
     tail_kick(t);
 }
 
-/* ---- a file's life ------------------------------------------------------------------------------- */
+/* ---- a file's life
+ * ------------------------------------------------------------------------------- */
 
 struct tail_file *tail_adopt(struct tail *t, const char *path, int fd, const struct stat *st)
 {
@@ -166,9 +171,11 @@ void tail_rename(struct tail_file *f, const char *path)
     tail_wake(f);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -----------------------------------------------------------------------------------
+ */
 
-static struct fingerprint fingerprint_at(const struct tail_file *f, uint64_t end, size_t n, bool *ok)
+static struct fingerprint fingerprint_at(const struct tail_file *f, uint64_t end, size_t n,
+                                         bool *ok)
 {
     char bytes[FINGERPRINT_MAX];
     *ok = tail_pread(f, bytes, n, end - n) == (ssize_t)n;
@@ -237,7 +244,8 @@ static void complain_errno(struct tail_file *f)
     list_del(&f->ready);
 }
 
-/* One chunk of one file. Returns how many bytes were told; *wait: the owner wants no more for now. */
+/* One chunk of one file. Returns how many bytes were told; *wait: the owner wants no more for now.
+ */
 static size_t read_some(struct tail_file *f, bool *wait)
 {
     struct tail *t = f->tail;
@@ -293,7 +301,8 @@ static void on_idle(uv_idle_t *idle)
     tail_kick(t);
 }
 
-/* ---- orphans ------------------------------------------------------------------------------------ */
+/* ---- orphans ------------------------------------------------------------------------------------
+ */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -311,7 +320,8 @@ static void on_timer(uv_timer_t *timer)
         uv_timer_stop(&t->timer);
 }
 
-/* ---- for the owner ------------------------------------------------------------------------------ */
+/* ---- for the owner ------------------------------------------------------------------------------
+ */
 
 ssize_t tail_pread(const struct tail_file *f, void *to, size_t n, uint64_t offset)
 {
@@ -372,7 +382,8 @@ struct list *tail_files(struct tail *t)
     return &t->files;
 }
 
-/* ---- birth and death ------------------------------------------------------------------------------- */
+/* ---- birth and death
+ * ------------------------------------------------------------------------------- */
 
 struct tail *tail_new(uv_loop_t *loop, const char *pattern, bool once, size_t record_max,
                       const struct tail_ops *ops, struct err *e)

@@ -1,9 +1,9 @@
-/* Finding files. A scan expands the glob and considers every path; afterwards, files that no path led
- * to are orphans. Between scans, a directory's events name the one path that changed, and only that
- * is considered. A scan is repeated when a directory comes or goes, or events were lost.
+/* Finding files. A scan expands the glob and considers every path; afterwards, files that no path
+ * led to are orphans. Between scans, a directory's events name the one path that changed, and only
+ * that is considered. A scan is repeated when a directory comes or goes, or events were lost.
  *
- * Watched are all directories that the glob's leading parts match, and where nothing matches yet, the
- * nearest directory above that exists: so a directory that appears later is noticed. */
+ * Watched are all directories that the glob's leading parts match, and where nothing matches yet,
+ * the nearest directory above that exists: so a directory that appears later is noticed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -19,7 +19,8 @@
 
 #define COMPLAINTS_MAX 1000 /* remembered; then they may be told again */
 
-/* ---- complaints, each once ------------------------------------------------------------------------- */
+/* ---- complaints, each once
+ * ------------------------------------------------------------------------- */
 
 static int compare_text(const void *a, const void *b)
 {
@@ -48,7 +49,8 @@ static void complain(struct tail *t, const char *path, const char *what)
     t->ops.complain(t->ops.ctx, path, what);
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening
+ * ---------------------------------------------------------------------------------------- */
 
 static bool same_inode(const struct stat *a, const struct stat *b)
 {
@@ -93,7 +95,8 @@ int tail_open_path(struct tail *t, const char *path, struct stat *st)
     return -1;
 }
 
-/* ---- one path ------------------------------------------------------------------------------------- */
+/* ---- one path
+ * ------------------------------------------------------------------------------------- */
 
 /* Never shipped, whatever the glob says: rotated files that somebody has packed. */
 static bool is_packed(const char *path)
@@ -160,7 +163,8 @@ void tail_consider(struct tail *t, const char *path)
     take_up(t, path);
 }
 
-/* ---- directories ---------------------------------------------------------------------------------- */
+/* ---- directories
+ * ---------------------------------------------------------------------------------- */
 
 static struct tail_dir *find_dir(struct tail *t, int wd)
 {
@@ -214,8 +218,9 @@ static bool watch_one(struct tail *t, const char *path)
     if (wd >= 0)
         remember_dir(t, wd, path);
     else if (wd != -ENOENT && wd != -ENOTDIR)
-        complain(t, path, wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached"
-                                        : strerror(-wd));
+        complain(t, path,
+                 wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached"
+                               : strerror(-wd));
     return wd >= 0;
 }
 
@@ -247,7 +252,8 @@ static void watch_dirs(struct tail *t)
     }
 }
 
-/* ---- the scan ------------------------------------------------------------------------------------- */
+/* ---- the scan
+ * ------------------------------------------------------------------------------------- */
 
 static struct tail *scanning; /* glob's error callback has no context */
 
@@ -306,7 +312,8 @@ void tail_scan(struct tail *t)
     tail_kick(t);
 }
 
-/* ---- events ----------------------------------------------------------------------------------------- */
+/* ---- events
+ * ----------------------------------------------------------------------------------------- */
 
 static void wake_by_wd(struct tail *t, int wd)
 {
@@ -322,7 +329,8 @@ static void on_name(struct tail *t, uint32_t mask, const char *path)
 {
     if (mask & (IN_MODIFY | IN_DELETE | IN_MOVED_FROM)) {
         struct tail_file *f = tail_find_path(t, path);
-        if (f == NULL && (mask & IN_MODIFY) && fnmatch(t->pattern, path, FNM_PATHNAME | FNM_PERIOD) == 0)
+        if (f == NULL && (mask & IN_MODIFY) &&
+            fnmatch(t->pattern, path, FNM_PATHNAME | FNM_PERIOD) == 0)
             tail_consider(t, path); /* one that could not be opened before, perhaps */
         if (f == NULL)
             return;

@@ -43,7 +43,7 @@ static int parse_timeout(const char *text, uint64_t *timeout_ms)
 static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"once", no_argument, NULL, 'o'},
+        {"config", required_argument, NULL, 'c'},  {"once", no_argument, NULL, 'o'},
         {"timeout", required_argument, NULL, 't'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},       {NULL, 0, NULL, 0},
     };

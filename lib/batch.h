@@ -1,10 +1,11 @@
 /* batch.h - a loan of records, on its way to the service in one request at a time.
  *
- * batch_fill borrows records from the ring in order, up to the service's limits. Then the batch only
- * shrinks: batch_settle marks the accepted records DONE and keeps the others, in order. A request
- * carries the first `window` records; when the service refuses a whole request for what is in it,
- * batch_narrow halves the window until one record stands alone; after an acceptance batch_widen opens
- * it again. `tries` and `due_ms` say when it goes out next. A retry is nothing but that.
+ * batch_fill borrows records from the ring in order, up to the service's limits. Then the batch
+ * only shrinks: batch_settle marks the accepted records DONE and keeps the others, in order. A
+ * request carries the first `window` records; when the service refuses a whole request for what is
+ * in it, batch_narrow halves the window until one record stands alone; after an acceptance
+ * batch_widen opens it again. `tries` and `due_ms` say when it goes out next. A retry is nothing
+ * but that.
  *
  * The records belong to the ring; a batch is a fixed struct in a pool and allocates nothing.
  */
@@ -14,9 +15,9 @@
 #include "lib/list.h"
 #include "lib/ring.h"
 
-#define BATCH_RECORDS_MAX 500         /* PutRecords takes no more */
-#define BATCH_BYTES_MAX (5 * MIB)     /* data before base64, and keys: the older, safer limit */
-#define BATCH_BYTES_SLACK (4 * KIB)   /* requests 108 bytes under the limit have been refused */
+#define BATCH_RECORDS_MAX 500       /* PutRecords takes no more */
+#define BATCH_BYTES_MAX   (5 * MIB) /* data before base64, and keys: the older, safer limit */
+#define BATCH_BYTES_SLACK (4 * KIB) /* requests 108 bytes under the limit have been refused */
 
 static_assert(BATCH_BYTES_MAX - BATCH_BYTES_SLACK > MIB + RECORD_KEY_BYTES_MAX,
               "the largest record fits an empty batch");
@@ -31,7 +32,8 @@ struct batch {
 };
 
 void batch_init(struct batch *b);
-/* Adds DATA records while they fit; stops at the first that does not, at a DEAD one, or at the end. */
+/* Adds DATA records while they fit; stops at the first that does not, at a DEAD one, or at the end.
+ */
 void batch_fill(struct batch *b, struct ring *r);
 /* failed[i] for the first `window` records; returns how many were accepted. */
 unsigned batch_settle(struct batch *b, const uint8_t *failed);

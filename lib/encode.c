@@ -28,7 +28,8 @@ static void put_record(struct buf *body, const struct record *rec)
     buf_put(body, "},", 2);
 }
 
-bool encode_put_records(struct buf *body, struct str prefix, struct record *const *records, unsigned n)
+bool encode_put_records(struct buf *body, struct str prefix, struct record *const *records,
+                        unsigned n)
 {
     assert(n > 0);
     buf_reset(body);

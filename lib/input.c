@@ -1,9 +1,9 @@
-/* The happy path: bytes come, a record is framed, shaped and put into the ring, and read_at passes it.
- * Nothing is kept here but offsets: what is unfinished, or finds no room, is offered again.
+/* The happy path: bytes come, a record is framed, shaped and put into the ring, and read_at passes
+ * it. Nothing is kept here but offsets: what is unfinished, or finds no room, is offered again.
  *
- * What can go wrong with one record (not JSON, a bad value, too long) makes it a dead letter, in its
- * place in the ring, so that the offsets stay in order. What can go wrong with the ring (full) stops
- * the feed before the record: read_at has not moved past it. */
+ * What can go wrong with one record (not JSON, a bad value, too long) makes it a dead letter, in
+ * its place in the ring, so that the offsets stay in order. What can go wrong with the ring (full)
+ * stops the feed before the record: read_at has not moved past it. */
 #include "lib/input.h"
 
 #include <stdlib.h>
@@ -59,7 +59,8 @@ void input_reshape(struct input *in, struct shape *shape, const struct shape_spe
     forget_columns(in);
 }
 
-/* ---- the header of a CSV file -------------------------------------------------------------------- */
+/* ---- the header of a CSV file
+ * -------------------------------------------------------------------- */
 
 static bool wants_header(const struct input *in)
 {
@@ -109,7 +110,8 @@ bool input_header(struct input *in, struct str bytes, bool at_end)
     return ok;
 }
 
-/* ---- putting ----------------------------------------------------------------------------------- */
+/* ---- putting -----------------------------------------------------------------------------------
+ */
 
 /* read_at passes `used` bytes that have become a record, or nothing. */
 static void advance(struct feed *f, size_t used)
@@ -182,8 +184,8 @@ static enum input_result put_shaped(struct feed *f, struct str raw, size_t skip,
                                        .data = out.data,
                                        .begin = at + skip,
                                        .end = at + used};
-    enum input_result result = shaped == SHAPE_DEAD ? put_dead(f, raw, skip, used, out.reason)
-                                                    : put(f, &item, used);
+    enum input_result result =
+        shaped == SHAPE_DEAD ? put_dead(f, raw, skip, used, out.reason) : put(f, &item, used);
     if (result == INPUT_MORE)
         count(pipeline_stats(in->pipeline), &out);
     return result;
@@ -201,7 +203,8 @@ static enum input_result put_oversize(struct feed *f, struct str raw, size_t ski
     return result;
 }
 
-/* ---- lines and JSON lines ------------------------------------------------------------------------ */
+/* ---- lines and JSON lines
+ * ------------------------------------------------------------------------ */
 
 static enum input_result feed_lines(struct feed *f)
 {
@@ -229,7 +232,8 @@ static enum input_result feed_lines(struct feed *f)
     return result;
 }
 
-/* ---- CSV --------------------------------------------------------------------------------------- */
+/* ---- CSV ---------------------------------------------------------------------------------------
+ */
 
 static struct str row_text(const struct feed *f)
 {
@@ -299,7 +303,8 @@ static enum input_result feed_csv(struct feed *f)
     }
 }
 
-/* ---- the door ------------------------------------------------------------------------------------ */
+/* ---- the door
+ * ------------------------------------------------------------------------------------ */
 
 enum input_result input_feed(struct input *in, struct now now, struct str bytes, bool at_end,
                              size_t *used)

@@ -3,21 +3,21 @@
  * Its offsets are those of its struct origin (record.h): reading goes on at read_at, the checkpoint
  * stores `delivered`.
  *
- * input_feed(in, now, bytes, at_end, &used) is given the bytes that stand at read_at. It frames them,
- * shapes them and puts them into the ring, and says how many it used; read_at moves by as many. What
- * was not used is to be offered again: an unfinished record together with more bytes (INPUT_MORE), or
- * everything when there is room again (INPUT_FULL, INPUT_DEAD_FULL). `at_end` says that no more bytes
- * will come: an unterminated last record counts.
+ * input_feed(in, now, bytes, at_end, &used) is given the bytes that stand at read_at. It frames
+ * them, shapes them and puts them into the ring, and says how many it used; read_at moves by as
+ * many. What was not used is to be offered again: an unfinished record together with more bytes
+ * (INPUT_MORE), or everything when there is room again (INPUT_FULL, INPUT_DEAD_FULL). `at_end` says
+ * that no more bytes will come: an unterminated last record counts.
  *
- * A CSV file without configured columns needs its header row first: input_needs_header says so after
- * input_start at an offset that is not 0; give the file's first bytes to input_header. At offset 0
- * input_feed takes the header by itself.
+ * A CSV file without configured columns needs its header row first: input_needs_header says so
+ * after input_start at an offset that is not 0; give the file's first bytes to input_header. At
+ * offset 0 input_feed takes the header by itself.
  *
- * A record longer than max_record becomes a dead letter with its first max_record bytes; the rest of
- * it, up to the next line end, is skipped, also across a restart (mid_record in the position).
+ * A record longer than max_record becomes a dead letter with its first max_record bytes; the rest
+ * of it, up to the next line end, is skipped, also across a restart (mid_record in the position).
  *
- * The shape may be exchanged between two feeds (input_reshape), for a reload. The input borrows shape,
- * pipeline and path; input_release demands origin.in_ring == 0.
+ * The shape may be exchanged between two feeds (input_reshape), for a reload. The input borrows
+ * shape, pipeline and path; input_release demands origin.in_ring == 0.
  */
 #ifndef LIB_INPUT_H
 #define LIB_INPUT_H
@@ -49,7 +49,8 @@ struct input {
 void input_init(struct input *in, struct pipeline *p, struct shape *shape,
                 const struct shape_spec *spec, const char *path);
 void input_release(struct input *in);
-/* Reading and delivery are at this offset: a new file, a checkpoint taken up, a file started again. */
+/* Reading and delivery are at this offset: a new file, a checkpoint taken up, a file started again.
+ */
 void input_start(struct input *in, uint64_t offset, bool mid_record);
 bool input_needs_header(const struct input *in);
 /* False: `bytes` do not hold a whole header row (pass at_end when there are no more). */

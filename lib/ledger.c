@@ -157,7 +157,8 @@ static size_t lower_bound(const struct ledger_source *s, uint64_t inode)
     return low;
 }
 
-struct ledger_file *ledger_find(struct ledger_source *s, uint64_t inode, const struct ledger_file *after)
+struct ledger_file *ledger_find(struct ledger_source *s, uint64_t inode,
+                                const struct ledger_file *after)
 {
     if (s->index_stale)
         make_index(s);
@@ -209,7 +210,8 @@ void ledger_encode(const struct ledger *l, struct buf *out)
     LIST_FOR(it, save, &l->sources)
     {
         if (ok)
-            ok = view_source(CONTAINER_OF(it, struct ledger_source, link), &view.sources[view.sources_n++]);
+            ok = view_source(CONTAINER_OF(it, struct ledger_source, link),
+                             &view.sources[view.sources_n++]);
     }
     if (ok)
         checkpoint_encode(&view, out);

@@ -1,12 +1,13 @@
 /* ledger.h - what the next checkpoint will say: sources, and for each the files it has read from.
  *
  * The ledger outlives the files: an entry is `live` while somebody follows the file and moves its
- * position; afterwards it stays, so that a file that comes back is known again, until it is older than
- * the time to live. Sources that the configuration no longer names keep their entries too.
+ * position; afterwards it stays, so that a file that comes back is known again, until it is older
+ * than the time to live. Sources that the configuration no longer names keep their entries too.
  *
- * ledger_load takes over a decoded checkpoint (which is empty afterwards); ledger_encode appends the
- * whole ledger as a checkpoint document. ledger_find walks the entries of a source that are not live
- * and have this inode: start with NULL, go on with what it returned. Entries belong to the ledger.
+ * ledger_load takes over a decoded checkpoint (which is empty afterwards); ledger_encode appends
+ * the whole ledger as a checkpoint document. ledger_find walks the entries of a source that are not
+ * live and have this inode: start with NULL, go on with what it returned. Entries belong to the
+ * ledger.
  */
 #ifndef LIB_LEDGER_H
 #define LIB_LEDGER_H
@@ -45,7 +46,8 @@ struct ledger_source *ledger_add_source(struct ledger *l, const char *name);
 struct ledger_file *ledger_add(struct ledger_source *s, const char *path);
 bool ledger_rename(struct ledger_file *f, const char *path);
 void ledger_leave(struct ledger_source *s, struct ledger_file *f);
-struct ledger_file *ledger_find(struct ledger_source *s, uint64_t inode, const struct ledger_file *after);
+struct ledger_file *ledger_find(struct ledger_source *s, uint64_t inode,
+                                const struct ledger_file *after);
 void ledger_expire(struct ledger *l, uint64_t now_s);
 void ledger_encode(const struct ledger *l, struct buf *out);
 

@@ -1,6 +1,6 @@
-/* The happy path of a turn: an answer says that all 500 records of a batch were accepted; they become
- * DONE, the ring's tail passes them, their origins' delivered offsets follow; the slot is free, a new
- * batch is borrowed from the ring, encoded, signed and sent.
+/* The happy path of a turn: an answer says that all 500 records of a batch were accepted; they
+ * become DONE, the ring's tail passes them, their origins' delivered offsets follow; the slot is
+ * free, a new batch is borrowed from the ring, encoded, signed and sent.
  *
  * The ways it fails are in pipeline_settle.c.
  */

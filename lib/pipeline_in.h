@@ -40,8 +40,8 @@ struct pipeline {
 
     uint64_t linger_ms;
     unsigned in_flight;
-    struct buf prefix;                         /* of every body */
-    struct buf region, url, host, host_line;   /* NUL-terminated */
+    struct buf prefix;                          /* of every body */
+    struct buf region, url, host, host_line;    /* NUL-terminated */
     struct buf akid, secret, token, token_line; /* NUL-terminated; empty: none */
     struct sign_key sign_key;
 
@@ -63,7 +63,8 @@ struct pipeline {
 };
 
 /* pipeline_send.c */
-bool pipeline_dead_add(struct pipeline *p, struct record *rec, const char *reason); /* false: too many */
+bool pipeline_dead_add(struct pipeline *p, struct record *rec,
+                       const char *reason); /* false: too many */
 void pipeline_pump_dead(struct pipeline *p, struct now now);
 void pipeline_wait(struct pipeline *p, struct batch *b, uint64_t due_ms);
 void pipeline_send_due(struct pipeline *p, struct now now);

@@ -1,5 +1,6 @@
-/* From the ring into requests: which batch goes next, its body, its signature; and the records that go
- * to the dead letters instead. Nothing here decides about failures: that is pipeline_settle.c. */
+/* From the ring into requests: which batch goes next, its body, its signature; and the records that
+ * go to the dead letters instead. Nothing here decides about failures: that is pipeline_settle.c.
+ */
 #include <stdio.h>
 
 #include "lib/backoff.h"
@@ -43,7 +44,8 @@ void pipeline_pump_dead(struct pipeline *p, struct now now)
     }
 }
 
-/* Dead records at the head of the untaken part leave for the dead letters. False: no room in work. */
+/* Dead records at the head of the untaken part leave for the dead letters. False: no room in work.
+ */
 static bool take_dead(struct pipeline *p)
 {
     struct record *rec;
@@ -92,7 +94,8 @@ static bool sign(struct pipeline *p, struct slot *s, struct now now)
            buf_cstr(&s->authorization) != NULL;
 }
 
-/* Encodes, signs and sends the batch's window in this slot. False: no memory; nothing has happened. */
+/* Encodes, signs and sends the batch's window in this slot. False: no memory; nothing has happened.
+ */
 static bool send_batch(struct pipeline *p, unsigned slot, struct batch *b, struct now now)
 {
     struct slot *s = &p->slots[slot];
@@ -170,7 +173,8 @@ static bool may_take_new(const struct pipeline *p)
     return may_send(p) && well && p->waiting_n < BATCHES_WAITING_MAX && !list_empty(&p->free);
 }
 
-static uint64_t linger_deadline(const struct pipeline *p, const struct record *oldest, struct now now)
+static uint64_t linger_deadline(const struct pipeline *p, const struct record *oldest,
+                                struct now now)
 {
     uint32_t age = (uint32_t)now.mono_ms - oldest->born_ms; /* right across the wrap */
     return age >= p->linger_ms ? now.mono_ms : now.mono_ms + (p->linger_ms - age);

@@ -1,7 +1,7 @@
 /* What an answer does to its batch. Some records not taken: the batch shrinks and waits
  * (settle_partial). The whole request lost: the flight narrows to one probe (retry_whole). A person
- * needed: the same, slower (hold). A request that will never be taken: it is halved until one record
- * stands alone, and that one becomes a dead letter (refuse). */
+ * needed: the same, slower (hold). A request that will never be taken: it is halved until one
+ * record stands alone, and that one becomes a dead letter (refuse). */
 #include <stdio.h>
 
 #include "lib/backoff.h"
@@ -66,7 +66,8 @@ static void hold(struct pipeline *p, struct batch *b, const struct reply *r, str
 {
     p->stats.requests_failed++;
     p->flight_limit = 1;
-    pipeline_wait(p, b, now.mono_ms + backoff_ms(&p->rng, HELD_BASE_MS, HELD_CAP_MS, b->tries++, 1, 1));
+    pipeline_wait(p, b,
+                  now.mono_ms + backoff_ms(&p->rng, HELD_BASE_MS, HELD_CAP_MS, b->tries++, 1, 1));
     set_health(p, HEALTH_HELD, r);
 }
 
@@ -83,7 +84,8 @@ static void refuse(struct pipeline *p, struct batch *b, const struct reply *r, s
         return;
     }
     char reason[DEAD_REASON_SIZE];
-    snprintf(reason, sizeof reason, "refused: %s: %s", r->code[0] ? r->code : "HTTP 413", r->message);
+    snprintf(reason, sizeof reason, "refused: %s: %s", r->code[0] ? r->code : "HTTP 413",
+             r->message);
     if (!pipeline_dead_add(p, b->records[0], reason)) { /* no hurry: those in work come first */
         pipeline_wait(p, b, now.mono_ms + DEAD_RETRY_MS);
         return;

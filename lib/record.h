@@ -5,9 +5,9 @@
  *          PAD    fills the end of the ring, where the next record would not fit in one piece
  *   state  WAITING -> TAKEN (by a batch, or on its way to the dead letters) -> DONE
  *
- * A record is written once and never moves; it is gone when the ring's tail has passed it. `begin` and
- * `end` are offsets in the source: when every record up to this one is DONE, its source is delivered
- * up to `end`. A DATA record becomes DEAD in place when the service refuses it for good.
+ * A record is written once and never moves; it is gone when the ring's tail has passed it. `begin`
+ * and `end` are offsets in the source: when every record up to this one is DONE, its source is
+ * delivered up to `end`. A DATA record becomes DEAD in place when the service refuses it for good.
  */
 #ifndef LIB_RECORD_H
 #define LIB_RECORD_H
@@ -25,8 +25,8 @@ enum record_state { RECORD_WAITING, RECORD_TAKEN, RECORD_DONE };
  *     |              '- up to here bytes have become records, or were passed over
  *     '- up to here every record is DONE: what a checkpoint may store
  *
- * While no record of it is in the ring, both are the same. `moved` links it into pipeline_moved when
- * `delivered` has changed. */
+ * While no record of it is in the ring, both are the same. `moved` links it into pipeline_moved
+ * when `delivered` has changed. */
 struct origin {
     uint64_t delivered, read_at;
     bool delivered_mid, read_mid; /* the offset lies inside an over-long record */
@@ -35,7 +35,7 @@ struct origin {
 };
 
 struct record {
-    uint32_t size;   /* of all of it, in the ring: a multiple of 8 */
+    uint32_t size; /* of all of it, in the ring: a multiple of 8 */
     uint32_t data_n;
     uint16_t key_n;
     uint8_t kind, state;

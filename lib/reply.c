@@ -1,5 +1,5 @@
-/* The clean answer is the hot path: it is as large as the batch, so it is walked once, token by token,
- * and nothing is copied. Only failures copy the first code and message out. */
+/* The clean answer is the hot path: it is as large as the batch, so it is walked once, token by
+ * token, and nothing is copied. Only failures copy the first code and message out. */
 #include "lib/reply.h"
 
 #include "lib/json.h"
@@ -110,6 +110,8 @@ static bool walk_entry(struct json_scan *s, struct entry *e)
             e->has_sequence = s->token.n > 0;
         else if (t == JSON_STRING && str_eq(key, STR("ErrorCode")))
             e->code = s->token;
+        else if (t != JSON_NULL && str_eq(key, STR("ErrorCode")))
+            return false; /* no code that anybody knows: it must not pass for none */
         else if (t == JSON_STRING && str_eq(key, STR("ErrorMessage")))
             e->message = s->token;
         else if (t == JSON_OBJECT || t == JSON_ARRAY)
@@ -214,7 +216,8 @@ void reply_read(struct reply *r, int status, struct str body, unsigned n, uint8_
             return;
         }
         *r = (struct reply){.kind = REPLY_TRANSIENT, .code = "BrokenAnswer"};
-        copy_text(r->message, sizeof r->message, STR("the answer is cut, not JSON, or of another length"));
+        copy_text(r->message, sizeof r->message,
+                  STR("the answer is cut, not JSON, or of another length"));
         return;
     }
     if (status == 0)

@@ -1,7 +1,7 @@
 /* A record goes where `written` points, modulo the size. When the rest of the block is too short, a
- * PAD record (or, where not even a header fits, nothing: the rule below) fills it and the record goes
- * to the front. Sizes are multiples of 8 and so is the block, so the rest is 0 or at least 8 bytes;
- * a rest smaller than a header is padding that both sides recognise by its size alone. */
+ * PAD record (or, where not even a header fits, nothing: the rule below) fills it and the record
+ * goes to the front. Sizes are multiples of 8 and so is the block, so the rest is 0 or at least 8
+ * bytes; a rest smaller than a header is padding that both sides recognise by its size alone. */
 #include "lib/ring.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* Shaping one record: run the plan's steps into one buffer, then make the key. The buffers live in the
- * shape and are reused, so a record costs no allocation. A bad value either becomes null, or stops the
- * steps with a reason in words that names field and column, never the value. */
+/* Shaping one record: run the plan's steps into one buffer, then make the key. The buffers live in
+ * the shape and are reused, so a record costs no allocation. A bad value either becomes null, or
+ * stops the steps with a reason in words that names field and column, never the value. */
 #include "lib/shape.h"
 
 #include <stdio.h>
@@ -24,12 +24,13 @@ struct shape {
 
 struct shape_columns {
     size_t n;
-    int *index;         /* of each plan name in the header; -1: not there */
-    struct buf names;   /* without a template: what stands before each value */
+    int *index;       /* of each plan name in the header; -1: not there */
+    struct buf names; /* without a template: what stands before each value */
     size_t *names_end;
 };
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 struct shape *shape_new(const struct shape_spec *spec, const char *host, struct err *e)
 {
@@ -63,7 +64,8 @@ void shape_free(struct shape *s)
     free(s);
 }
 
-/* ---- a file's header --------------------------------------------------------------------------- */
+/* ---- a file's header ---------------------------------------------------------------------------
+ */
 
 static int index_of(const struct str *names, size_t n, const char *name)
 {
@@ -121,7 +123,8 @@ void shape_columns_free(struct shape_columns *c)
     free(c);
 }
 
-/* ---- values ------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------
+ */
 
 enum presence { PRESENT, ABSENT_CELL, ABSENT_COLUMN };
 
@@ -136,7 +139,8 @@ static enum presence get_cell(const struct shape_in *in, int name, struct str *v
     return PRESENT;
 }
 
-static struct str get_meta(struct shape *s, const struct shape_in *in, plan_source from, char number[24])
+static struct str get_meta(struct shape *s, const struct shape_in *in, plan_source from,
+                           char number[24])
 {
     switch (from) {
     case META_PATH:
@@ -154,7 +158,8 @@ static void put_null(struct buf *b)
     buf_put(b, "null", 4);
 }
 
-static bool put_typed(struct shape *s, enum shape_type type, struct str value, struct shape_out *out)
+static bool put_typed(struct shape *s, enum shape_type type, struct str value,
+                      struct shape_out *out)
 {
     switch (type) {
     case TYPE_STRING:
@@ -228,7 +233,8 @@ static bool put_value(struct shape *s, const struct plan_step *step, const struc
     return put_typed(s, step->field->type, value, out);
 }
 
-/* ---- records ------------------------------------------------------------------------------------ */
+/* ---- records ------------------------------------------------------------------------------------
+ */
 
 static enum shape_result die(struct shape *s, const struct shape_in *in, struct shape_out *out)
 {
@@ -237,15 +243,16 @@ static enum shape_result die(struct shape *s, const struct shape_in *in, struct 
     return SHAPE_DEAD;
 }
 
-static enum shape_result run_template(struct shape *s, const struct shape_in *in, struct shape_out *out)
+static enum shape_result run_template(struct shape *s, const struct shape_in *in,
+                                      struct shape_out *out)
 {
     const struct plan *plan = &s->plan;
     if (in->row->n > in->columns->n) {
         out->ragged_rows++;
         out->bad_values++;
         if (s->spec->bad_value_dead) {
-            snprintf(s->reason, sizeof s->reason, "%zu cells, but the file has %zu columns", in->row->n,
-                     in->columns->n);
+            snprintf(s->reason, sizeof s->reason, "%zu cells, but the file has %zu columns",
+                     in->row->n, in->columns->n);
             return die(s, in, out);
         }
     }
@@ -257,8 +264,9 @@ static enum shape_result run_template(struct shape *s, const struct shape_in *in
         out->bad_values++;
         put_null(&s->out);
         if (s->spec->bad_value_dead) {
-            snprintf(s->reason, sizeof s->reason, "the value of column %.80s does not fit field %.80s",
-                     step->field->from, step->field->name);
+            snprintf(s->reason, sizeof s->reason,
+                     "the value of column %.80s does not fit field %.80s", step->field->from,
+                     step->field->name);
             return die(s, in, out);
         }
     }
@@ -281,7 +289,8 @@ static void run_all_columns(struct shape *s, const struct shape_in *in, struct s
     buf_putc(&s->out, '}');
 }
 
-static enum shape_result make_data(struct shape *s, const struct shape_in *in, struct shape_out *out)
+static enum shape_result make_data(struct shape *s, const struct shape_in *in,
+                                   struct shape_out *out)
 {
     size_t bad_at;
     switch (s->spec->format) {
@@ -310,7 +319,8 @@ static enum shape_result make_data(struct shape *s, const struct shape_in *in, s
     return result;
 }
 
-/* ---- keys --------------------------------------------------------------------------------------- */
+/* ---- keys ---------------------------------------------------------------------------------------
+ */
 
 static void put_hex(struct buf *key, uint64_t bits, unsigned digits)
 {
@@ -423,7 +433,8 @@ static bool run_key_template(struct shape *s, const struct shape_in *in)
     return chars > 0 && chars <= SHAPE_KEY_CHARS_MAX && !s->scratch.failed;
 }
 
-static void make_key(struct shape *s, const struct shape_in *in, struct rng *r, struct shape_out *out)
+static void make_key(struct shape *s, const struct shape_in *in, struct rng *r,
+                     struct shape_out *out)
 {
     buf_reset(&s->key);
     if (s->plan.key == KEY_HASH) {

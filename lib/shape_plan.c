@@ -1,12 +1,12 @@
-/* Compiling a template: the tree of fields is walked once, in order. Text collects in one buffer until
- * a value interrupts it; so constants, nested objects and names cost nothing at run time. */
+/* Compiling a template: the tree of fields is walked once, in order. Text collects in one buffer
+ * until a value interrupts it; so constants, nested objects and names cost nothing at run time. */
 #include "lib/shape_plan.h"
 
 #include <stdlib.h>
 
 #include "lib/json.h"
 
-#define PLAN_TEXT_MAX (1 * MIB)
+#define PLAN_TEXT_MAX      (1 * MIB)
 #define PLAN_KEY_PARTS_MAX 64
 
 static int nomem(struct err *e)
@@ -35,7 +35,8 @@ static int source_of(struct plan *plan, struct str name, plan_source *from, stru
                 return 0;
             }
         }
-        return err_set(e, ERR_MISSING, "unknown metadata '%.*s': there is @file.path, @file.offset, @host",
+        return err_set(e, ERR_MISSING,
+                       "unknown metadata '%.*s': there is @file.path, @file.offset, @host",
                        (int)min_size(name.n, 80), name.p);
     }
     int known = find_name(plan, name);
@@ -50,7 +51,8 @@ static int source_of(struct plan *plan, struct str name, plan_source *from, stru
     return 0;
 }
 
-/* ---- the template ------------------------------------------------------------------------------- */
+/* ---- the template -------------------------------------------------------------------------------
+ */
 
 static size_t count_fields(const struct shape_field *fields, size_t n)
 {
@@ -154,7 +156,8 @@ static int build_template(struct plan *plan, const struct shape_spec *spec, stru
     return plan->text.failed ? nomem(e) : 0;
 }
 
-/* ---- the key ------------------------------------------------------------------------------------- */
+/* ---- the key
+ * ------------------------------------------------------------------------------------- */
 
 static int add_part(struct plan *plan, struct plan_key_part part, struct err *e)
 {
@@ -164,7 +167,8 @@ static int add_part(struct plan *plan, struct plan_key_part part, struct err *e)
     return 0;
 }
 
-/* Literal text is unescaped into one buffer that was reserved at full size, so that it never moves. */
+/* Literal text is unescaped into one buffer that was reserved at full size, so that it never moves.
+ */
 static int add_literal(struct plan *plan, const char **at, struct err *e)
 {
     const char *c = *at;

@@ -1,8 +1,10 @@
-/* shape_plan.h - a template, compiled: what shape.c executes and shape_plan.c builds. Private to both.
+/* shape_plan.h - a template, compiled: what shape.c executes and shape_plan.c builds. Private to
+ * both.
  *
- * A plan is a flat list of steps. A step first writes its `text` (names, braces, commas and constants,
- * escaped in advance) and then, if it has one, a value. Raw fields are numbered in `names`, each name
- * once. A time that several steps print is parsed once a row: they share a struct plan_time.
+ * A plan is a flat list of steps. A step first writes its `text` (names, braces, commas and
+ * constants, escaped in advance) and then, if it has one, a value. Raw fields are numbered in
+ * `names`, each name once. A time that several steps print is parsed once a row: they share a
+ * struct plan_time.
  */
 #ifndef LIB_SHAPE_PLAN_H
 #define LIB_SHAPE_PLAN_H

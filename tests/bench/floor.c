@@ -48,7 +48,7 @@ static void die(const char *what)
     exit(1);
 }
 
-static void *allocate(size_t n)
+static void *claim(size_t n)
 {
     void *p = malloc(n);
     if (p == NULL)
@@ -176,7 +176,7 @@ static size_t take_lines(struct floor *f, const char *p, size_t n)
 static void ship(struct floor *f, const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char *in = allocate(LINE_BYTES_MAX + READ_BYTES);
+    char *in = claim(LINE_BYTES_MAX + READ_BYTES);
     size_t held = 0;
     ssize_t n;
     if (fd < 0)
@@ -205,8 +205,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: floor PORT FILE [CERTIFICATE]\n");
         return 64;
     }
-    struct floor f = {.message = allocate(HEAD_ROOM + BODY_BYTES_MAX),
-                      .answer = allocate(ANSWER_BYTES_MAX)};
+    struct floor f = {.message = claim(HEAD_ROOM + BODY_BYTES_MAX),
+                      .answer = claim(ANSWER_BYTES_MAX)};
     rng_seed(&f.rng, 1);
     connect_to(&f, (unsigned)strtoul(argv[1], NULL, 10), argc == 4 ? argv[3] : NULL);
     ship(&f, argv[2]);

@@ -58,7 +58,8 @@ def csv_rows(count, seed):
         n = int(number() * 1000000)
         crime, code = pick(CRIMES)
         beat = f"{n % 6 + 1}{'ABC'[n % 3]}"
-        yield (f"{i % 12 + 1}/{n % 28 + 1}/06 {n % 24}:{i % 60:02},{n % 9000 + 100} {pick(STREETS)},"
+        yield (f"{i % 12 + 1}/{n % 28 + 1}/06 {n % 24}:{i % 60:02},"
+               f"{n % 9000 + 100} {pick(STREETS)},"
                f"{n % 6 + 1},{beat:<10},{n % 1600 + 100},{crime},{code},"
                f"{38.4 + number() / 4:.8f},{-121.3 - number() / 4:.7f}\n")
 

@@ -2,8 +2,8 @@
  *
  *   sim FIRST COUNT      runs the seeds FIRST .. FIRST+COUNT-1; a failure prints its seed
  *
- * One seed is some minutes of appends, faults of every kind, crashes and restarts from the last durable
- * checkpoint, and then fair weather until all is quiet. Held after every pump:
+ * One seed is some minutes of appends, faults of every kind, crashes and restarts from the last
+ * durable checkpoint, and then fair weather until all is quiet. Held after every pump:
  *   - a durable checkpoint never stands behind a record that is neither stored nor a dead letter
  *   - the ring stays within its size
  * and at the end:
@@ -18,10 +18,10 @@
 #include "lib/ledger.h"
 #include "tests/sim/world.h"
 
-#define RING_BYTES (64 * KIB)
-#define MAX_RECORD 2048
-#define SAVE_EVERY_MS 1000
-#define STEPS 800
+#define RING_BYTES     (64 * KIB)
+#define MAX_RECORD     2048
+#define SAVE_EVERY_MS  1000
+#define STEPS          800
 #define REST_STEPS_MAX 200000
 
 struct shipper {
@@ -50,7 +50,8 @@ static struct now now_of(const struct world *w)
     return (struct now){.mono_ms = w->now_ms, .wall_ms = 1795000000000 + w->now_ms % 100000000};
 }
 
-/* ---- what the pipeline asks of the world --------------------------------------------------------- */
+/* ---- what the pipeline asks of the world
+ * --------------------------------------------------------- */
 
 static void do_send(void *ctx, unsigned slot, const struct pipeline_request *r)
 {
@@ -81,7 +82,8 @@ static void on_trouble(void *ctx, enum pipeline_health health, const struct repl
     (void)last;
 }
 
-/* ---- start, crash --------------------------------------------------------------------------------- */
+/* ---- start, crash
+ * --------------------------------------------------------------------------------- */
 
 static struct position position_at(const struct world_file *f, uint64_t offset)
 {
@@ -117,9 +119,13 @@ static void take_up(struct shipper *s, struct ledger_source *src, unsigned i)
 
 static void start(struct shipper *s)
 {
-    const struct pipeline_ops ops = {s, do_send, do_dead_letter, has_dead_room, do_steer, on_trouble};
-    const struct pipeline_options o = {.stream = "sim", .region = "us-east-1", .url = "http://sim/",
-                                       .host = "sim", .linger_ms = rng_below(&s->world->rng, 300),
+    const struct pipeline_ops ops = {s,        do_send,   do_dead_letter, has_dead_room,
+                                     do_steer, on_trouble};
+    const struct pipeline_options o = {.stream = "sim",
+                                       .region = "us-east-1",
+                                       .url = "http://sim/",
+                                       .host = "sim",
+                                       .linger_ms = rng_below(&s->world->rng, 300),
                                        .in_flight = 1 + (unsigned)rng_below(&s->world->rng, 6)};
     const struct sign_credentials keys = {"AKID", "secret", NULL};
     s->pipeline = pipeline_new(RING_BYTES, &ops, rng_next(&s->world->rng));
@@ -176,7 +182,8 @@ static void crash(struct shipper *s)
     start(s);
 }
 
-/* ---- checkpoints ------------------------------------------------------------------------------------ */
+/* ---- checkpoints
+ * ------------------------------------------------------------------------------------ */
 
 /* Nothing before a durable offset may be missing. */
 static void check_durable(struct shipper *s)
@@ -185,8 +192,9 @@ static void check_durable(struct shipper *s)
     for (unsigned k = 0; k < w->truths_n; k++) {
         const struct truth *t = &w->truths[k];
         if (t->end <= s->durable_at[t->file] && t->stored == 0 && t->dead == 0)
-            world_complain(s->world, "the checkpoint of file %u is at %llu, and record %u (ends at %llu) "
-                                     "is nowhere",
+            world_complain(s->world,
+                           "the checkpoint of file %u is at %llu, and record %u (ends at %llu) "
+                           "is nowhere",
                            t->file, (unsigned long long)s->durable_at[t->file], k,
                            (unsigned long long)t->end);
     }
@@ -234,7 +242,8 @@ static void begin_save(struct shipper *s)
     s->next_save_ms = s->world->now_ms + SAVE_EVERY_MS;
 }
 
-/* ---- a turn ------------------------------------------------------------------------------------------ */
+/* ---- a turn
+ * ------------------------------------------------------------------------------------------ */
 
 static bool read_file(struct shipper *s, unsigned i)
 {
@@ -263,7 +272,8 @@ static void take_events(struct shipper *s)
             pipeline_dead_stored(s->pipeline, ev.token, ev.ok);
         if (ev.kind == EVENT_ANSWER) {
             pipeline_answer(s->pipeline, ev.slot, ev.status, str_of(ev.body));
-            s->deadline_ms = pipeline_pump(s->pipeline, now_of(s->world)); /* before body is freed */
+            s->deadline_ms =
+                pipeline_pump(s->pipeline, now_of(s->world)); /* before body is freed */
         }
         free(ev.body);
         free(ev.ids);
@@ -288,7 +298,8 @@ static bool at_rest(const struct shipper *s)
     for (unsigned i = 0; i < s->world->files_n; i++)
         if (s->inputs[i].origin.read_at < s->world->files[i].n)
             return false;
-    return pipeline_empty(s->pipeline) && s->saving == NULL && list_empty(pipeline_moved(s->pipeline));
+    return pipeline_empty(s->pipeline) && s->saving == NULL &&
+           list_empty(pipeline_moved(s->pipeline));
 }
 
 /* Fair weather: time moves only to where somebody asked it to. */
@@ -319,9 +330,11 @@ static void check_end(struct shipper *s)
     for (unsigned k = 0; k < w->truths_n; k++) {
         const struct truth *t = &w->truths[k];
         if (t->fate == FATE_SEND && (t->stored == 0 || t->dead > 0))
-            world_complain(w, "record %u must be stored: stored %u, dead %u", k, t->stored, t->dead);
+            world_complain(w, "record %u must be stored: stored %u, dead %u", k, t->stored,
+                           t->dead);
         if (t->fate == FATE_DEAD && (t->dead == 0 || t->stored > 0))
-            world_complain(w, "record %u must be a dead letter: stored %u, dead %u", k, t->stored, t->dead);
+            world_complain(w, "record %u must be a dead letter: stored %u, dead %u", k, t->stored,
+                           t->dead);
     }
     if (w->duplicates > s->allowed_duplicates + w->ambiguous)
         world_complain(w, "%llu duplicates, allowed %llu", (unsigned long long)w->duplicates,
@@ -340,7 +353,8 @@ static void live(struct shipper *s)
             world_change_weather(w, false);
         if (rng_below(&w->rng, 10) == 0)
             world_append(w, (unsigned)rng_below(&w->rng, 40));
-        w->now_ms += rng_below(&w->rng, 20) == 0 ? rng_below(&w->rng, 5000) : rng_below(&w->rng, 100);
+        w->now_ms +=
+            rng_below(&w->rng, 20) == 0 ? rng_below(&w->rng, 5000) : rng_below(&w->rng, 100);
         turn(s);
         if (rng_below(&w->rng, 300) == 0)
             crash(s);
@@ -354,10 +368,14 @@ static bool run(uint64_t seed, struct totals *sum)
     char key[] = "random";
     struct shape_field field = {.name = (char[]){"m"}, .kind = FIELD_FROM, .from = (char[]){"m"}};
     struct shape_field fields[] = {
-        field, {.name = (char[]){"n"}, .kind = FIELD_FROM, .from = (char[]){"n"}, .type = TYPE_INT}};
+        field,
+        {.name = (char[]){"n"}, .kind = FIELD_FROM, .from = (char[]){"n"}, .type = TYPE_INT}};
     struct shipper s = {.world = &w,
-                        .spec = {.format = w.format, .delimiter = ',', .key = key,
-                                 .bad_value_dead = true, .max_record = MAX_RECORD}};
+                        .spec = {.format = w.format,
+                                 .delimiter = ',',
+                                 .key = key,
+                                 .bad_value_dead = true,
+                                 .max_record = MAX_RECORD}};
     if (w.format == FORMAT_CSV) {
         s.spec.fields = fields;
         s.spec.fields_n = ARRAY_LEN(fields);
@@ -390,8 +408,9 @@ int main(int argc, char **argv)
     for (uint64_t seed = first; seed < first + count; seed++)
         failed += !run(seed, &sum);
     printf("sim: %llu seeds: %llu records, %llu stored, %llu duplicates, %llu crashes\n",
-           (unsigned long long)count, (unsigned long long)sum.records, (unsigned long long)sum.stored,
-           (unsigned long long)sum.duplicates, (unsigned long long)sum.crashes);
+           (unsigned long long)count, (unsigned long long)sum.records,
+           (unsigned long long)sum.stored, (unsigned long long)sum.duplicates,
+           (unsigned long long)sum.crashes);
     printf("%llu passed, %u failed\n", (unsigned long long)count - failed, failed);
     return failed > 0;
 }

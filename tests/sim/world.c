@@ -28,7 +28,8 @@ void world_complain(struct world *w, const char *fmt, ...)
     va_end(ap);
 }
 
-/* ---- the disk ------------------------------------------------------------------------------------- */
+/* ---- the disk
+ * ------------------------------------------------------------------------------------- */
 
 static void put(struct world_file *f, const char *text, size_t n)
 {
@@ -125,15 +126,16 @@ void world_change_weather(struct world *w, bool fair)
     *x = (struct weather){0};
     if (fair || chance(w, 200))
         return;
-    unsigned *moods[] = {&x->partial, &x->throttle, &x->error500, &x->cut_before,
-                         &x->cut_after, &x->broken, &x->held, &x->dead_fails};
+    unsigned *moods[] = {&x->partial,   &x->throttle, &x->error500, &x->cut_before,
+                         &x->cut_after, &x->broken,   &x->held,     &x->dead_fails};
     for (size_t i = 0; i < ARRAY_LEN(moods); i++)
         *moods[i] = chance(w, 400) ? (unsigned)rng_below(&w->rng, 300) : 0;
     x->outage = chance(w, 100);
     x->dead_full = chance(w, 100);
 }
 
-/* ---- events --------------------------------------------------------------------------------------- */
+/* ---- events
+ * --------------------------------------------------------------------------------------- */
 
 static struct event *add_event(struct world *w, struct event ev)
 {
@@ -190,7 +192,8 @@ void world_crash(struct world *w)
     w->events_n = kept;
 }
 
-/* ---- Kinesis ----------------------------------------------------------------------------------------- */
+/* ---- Kinesis
+ * ----------------------------------------------------------------------------------------- */
 
 static size_t decode_base64(const char *text, char *out)
 {
@@ -254,7 +257,8 @@ static void read_request(struct world *w, struct str body, struct request *r)
     json_decref(root);
 }
 
-static char *reply_text(struct world *w, const struct request *r, const bool *failed, unsigned entries)
+static char *reply_text(struct world *w, const struct request *r, const bool *failed,
+                        unsigned entries)
 {
     struct buf b;
     buf_init(&b, MIB);
@@ -263,7 +267,8 @@ static char *reply_text(struct world *w, const struct request *r, const bool *fa
         failures += failed[i];
     buf_printf(&b, "{\"FailedRecordCount\":%u,\"Records\":[", failures);
     for (unsigned i = 0; i < entries; i++) {
-        const char *code = chance(w, 500) ? "ProvisionedThroughputExceededException" : "InternalFailure";
+        const char *code =
+            chance(w, 500) ? "ProvisionedThroughputExceededException" : "InternalFailure";
         buf_puts(&b, i > 0 ? "," : "");
         if (failed[i])
             buf_printf(&b, "{\"ErrorCode\":\"%s\",\"ErrorMessage\":\"no\"}", code);
@@ -275,7 +280,8 @@ static char *reply_text(struct world *w, const struct request *r, const bool *fa
     return b.p;
 }
 
-static void store_later(struct world *w, uint64_t at_ms, const struct request *r, const bool *failed)
+static void store_later(struct world *w, uint64_t at_ms, const struct request *r,
+                        const bool *failed)
 {
     struct event ev = {.at_ms = at_ms, .kind = EVENT_STORE};
     ev.ids = grow(NULL, r->n * sizeof *ev.ids + 1);
@@ -285,9 +291,13 @@ static void store_later(struct world *w, uint64_t at_ms, const struct request *r
     add_event(w, ev);
 }
 
-static void answer_later(struct world *w, uint64_t at_ms, unsigned slot, int status, const char *body)
+static void answer_later(struct world *w, uint64_t at_ms, unsigned slot, int status,
+                         const char *body)
 {
-    add_event(w, (struct event){.at_ms = at_ms, .kind = EVENT_ANSWER, .slot = slot, .status = status,
+    add_event(w, (struct event){.at_ms = at_ms,
+                                .kind = EVENT_ANSWER,
+                                .slot = slot,
+                                .status = status,
                                 .body = body != NULL ? strdup(body) : NULL});
 }
 
@@ -308,7 +318,8 @@ static bool refuse(struct world *w, const struct request *r, unsigned slot, uint
         snprintf(body, sizeof body, "{\"__type\":\"com.amazonaws.kinesis#%s\",\"message\":\"no\"}",
                  held[rng_below(&w->rng, ARRAY_LEN(held))]);
     else if (r->poison)
-        snprintf(body, sizeof body, "{\"__type\":\"InvalidArgumentException\",\"message\":\"poison\"}");
+        snprintf(body, sizeof body,
+                 "{\"__type\":\"InvalidArgumentException\",\"message\":\"poison\"}");
     else
         return false;
     answer_later(w, at_ms, slot, status, body);
@@ -339,7 +350,8 @@ void world_request(struct world *w, unsigned slot, struct str body)
 
 void world_dead_letter(struct world *w, const struct record *rec, uint64_t token)
 {
-    struct event ev = {.at_ms = w->now_ms + rng_below(&w->rng, 20), .kind = EVENT_DEAD, .token = token};
+    struct event ev = {
+        .at_ms = w->now_ms + rng_below(&w->rng, 20), .kind = EVENT_DEAD, .token = token};
     ev.ok = !chance(w, w->weather.dead_fails);
     ev.ids = grow(NULL, sizeof *ev.ids);
     struct str data = record_data(rec);

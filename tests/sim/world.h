@@ -1,11 +1,13 @@
 /* world.h - a world in a box: a disk of growing files, a Kinesis with moods, a clock that obeys.
  *
- * Everything random comes from the seed. Every record carries its number ("#17#"), so the world can tell
- * what was stored, how often, and what became a dead letter, whatever the format made of the bytes.
- * The fake Kinesis shares no code with lib/: it reads requests with jansson and its own base64.
+ * Everything random comes from the seed. Every record carries its number ("#17#"), so the world can
+ * tell what was stored, how often, and what became a dead letter, whatever the format made of the
+ * bytes. The fake Kinesis shares no code with lib/: it reads requests with jansson and its own
+ * base64.
  *
- * What happens to a request is decided when it is sent; it happens later, as events: first the storing
- * (maybe), then the answer (maybe). A crash of the shipper cancels the answers, not the storing.
+ * What happens to a request is decided when it is sent; it happens later, as events: first the
+ * storing (maybe), then the answer (maybe). A crash of the shipper cancels the answers, not the
+ * storing.
  */
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H
@@ -13,19 +15,19 @@
 #include "lib/pipeline.h"
 #include "lib/shape.h"
 
-#define WORLD_FILES_MAX 4
+#define WORLD_FILES_MAX  4
 #define WORLD_EVENTS_MAX 512
 
 enum fate { FATE_SEND, FATE_DEAD }; /* where a record must end up */
 
 struct truth {
     unsigned file;
-    uint64_t end;      /* offset behind it in its file */
+    uint64_t end; /* offset behind it in its file */
     enum fate fate;
-    unsigned stored;   /* times in Kinesis */
-    unsigned dead;     /* times in the dead letters */
+    unsigned stored; /* times in Kinesis */
+    unsigned dead;   /* times in the dead letters */
     size_t text_n;
-    uint64_t text_at;  /* offset of its text in the file */
+    uint64_t text_at; /* offset of its text in the file */
 };
 
 struct world_file {
@@ -39,10 +41,10 @@ struct event {
     enum { EVENT_STORE, EVENT_ANSWER, EVENT_DEAD } kind;
     unsigned slot;
     int status;
-    char *body;       /* EVENT_ANSWER: what the service says */
-    unsigned *ids;    /* EVENT_STORE, EVENT_DEAD */
+    char *body;    /* EVENT_ANSWER: what the service says */
+    unsigned *ids; /* EVENT_STORE, EVENT_DEAD */
     unsigned ids_n;
-    uint64_t token;   /* EVENT_DEAD */
+    uint64_t token; /* EVENT_DEAD */
     bool ok;
 };
 
@@ -64,7 +66,7 @@ struct world {
     unsigned events_n;
     struct weather weather;
     uint64_t stored, duplicates;
-    uint64_t ambiguous; /* records stored by requests whose answer got lost or was broken */
+    uint64_t ambiguous;  /* records stored by requests whose answer got lost or was broken */
     char complaint[256]; /* not empty: the run has failed */
 };
 

@@ -451,6 +451,29 @@ static void what_curl_does_not_take_is_told_later(void **state)
     server_close(&s);
 }
 
+static void a_refusal_is_told_whatever_curl_does_with_its_timer(void **state)
+{
+    struct client c;
+    struct server s;
+    server_open(&s, *state, SERVE_ECHO);
+    client_open(&c, *state);
+    char *endless = malloc(9 * MIB);
+    memset(endless, 'a', 9 * MIB);
+    endless[9 * MIB - 1] = '\0';
+    c.again_url = endless;
+    for (unsigned round = 1; round <= 30; round++) {
+        /* All answers come in one turn; the first is followed by a refusal, and when curl hears the
+         * others it has no use for the timer any more. */
+        c.again_n = 1;
+        for (unsigned i = 0; i < SLOTS; i++)
+            send_to(&c, i, s.url, STR("x"));
+        UVTEST_UNTIL(c.t, c.done_n == round * (SLOTS + 1));
+    }
+    free(endless);
+    client_close(&c);
+    server_close(&s);
+}
+
 static void a_large_answer_does_not_stay_in_memory_for_the_next(void **state)
 {
     struct client c;
@@ -720,6 +743,7 @@ int main(void)
         UVTEST(a_client_that_never_sent_closes_too),
         UVTEST(done_may_send_again_and_may_close),
         UVTEST(what_curl_does_not_take_is_told_later),
+        UVTEST(a_refusal_is_told_whatever_curl_does_with_its_timer),
         UVTEST(a_large_answer_does_not_stay_in_memory_for_the_next),
         UVTEST(an_unknown_name_is_an_error),
         UVTEST(a_name_server_that_hangs_does_not_block_the_loop),

@@ -1,0 +1,134 @@
+"""make test: builds everything, runs everything, and counts.
+
+    python run.py [--only WORD]
+
+Three builds (gcc, gcc with ASan and UBSan, clang without a warning), then every test program of the
+first two, the fuzz corpora, the simulation, tidy, and the end-to-end tests. The last line is the count.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PLAIN, SANITISED, CLANG = (ROOT / "build" / name for name in ("", "san", "clang"))
+SIM_SEEDS, SIM_SEEDS_SANITISED = 2000, 150
+PROGRAM_SECONDS_MAX, E2E_SECONDS_MAX = 300, 900
+
+SANITISER_ENV = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+}
+
+
+class Count:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def add(self, what, passed, failed, seconds, output=""):
+        self.passed += passed
+        self.failed += failed
+        print(f"{'FAIL' if failed else 'ok  '} {what}: {passed} passed, {failed} failed ({seconds:.1f} s)", flush=True)
+        if failed:
+            print(output[-12000:], flush=True)
+
+
+def run(command, seconds, env=None):
+    """Exit code, and everything it printed. A command that takes too long has failed."""
+    started = time.monotonic()
+    try:
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+        )
+        code, output = done.returncode, done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as e:
+        code, output = 124, (e.stdout or b"").decode(errors="replace") + f"\ntook more than {seconds} s"
+    return code, output, time.monotonic() - started
+
+
+def build(count, what, folder, *variables):
+    command = ["make", "-s", f"-j{os.cpu_count()}", f"BUILD={folder.relative_to(ROOT)}", *variables, "programs-for-tests"]
+    code, output, seconds = run(command, 1200)
+    clean = code == 0 and "warning:" not in output
+    count.add(f"build with {what}, no warning", int(clean), int(not clean), seconds, output)
+    return code == 0
+
+
+def counted(output, code, pattern_passed, pattern_failed):
+    passed = sum(int(n) for n in re.findall(pattern_passed, output))
+    failed = sum(int(n) for n in re.findall(pattern_failed, output))
+    if code != 0 and failed == 0:
+        failed = 1  # it crashed, or a sanitiser spoke, after its tests
+    if passed + failed == 0:
+        failed = 1  # a program that tests nothing is no test
+    return passed, failed
+
+
+def run_program(count, folder, program, arguments=(), env=None):
+    code, output, seconds = run([program, *arguments], PROGRAM_SECONDS_MAX, env)
+    passed, failed = counted(output, code, r"\[  PASSED  \] (\d+) test", r"\[  FAILED  \] (\d+) test")
+    count.add(f"{folder.name or 'build'} {program.parent.name}/{program.name}", passed, failed, seconds, output)
+
+
+def run_tests(count, folder, seeds, env=None):
+    for source in sorted((ROOT / "tests").glob("unit/test_*.c")) + sorted((ROOT / "tests").glob("uv/test_*.c")):
+        run_program(count, folder, folder / "tests" / source.parent.name / source.stem, env=env)
+    for source in sorted((ROOT / "tests").glob("fuzz/fuzz_*.c")):
+        corpus = ROOT / "tests/fuzz/corpus" / source.stem.removeprefix("fuzz_")
+        code, output, seconds = run([folder / "tests/fuzz" / source.stem, corpus], PROGRAM_SECONDS_MAX, env)
+        count.add(f"{folder.name or 'build'} replay {source.stem}", int(code == 0), int(code != 0), seconds, output)
+    code, output, seconds = run([folder / "tests/sim/sim", 1, seeds], PROGRAM_SECONDS_MAX, env)
+    passed, failed = counted(output, code, r"(?m)^(\d+) passed", r"(?m)^\d+ passed, (\d+) failed")
+    count.add(f"{folder.name or 'build'} sim, {seeds} seeds", passed, failed, seconds, output)
+
+
+def run_tidy(count):
+    code, output, seconds = run([sys.executable, "tests/tidy/tidy.py", PLAIN], PROGRAM_SECONDS_MAX)
+    passed, failed = counted(output, code, r"tidy: (\d+) passed", r"tidy: \d+ passed, (\d+) failed")
+    count.add("tidy", passed, failed, seconds, output)
+
+
+def run_e2e(count, what, folder, arguments=(), env=None):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/e2e", *arguments]
+    code, output, seconds = run(command, E2E_SECONDS_MAX, {"TAILRACE_BUILD": str(folder), **(env or {})})
+    passed, failed = counted(output, code, r"(\d+) passed", r"(\d+) (?:failed|errors?)\b")
+    skipped = re.findall(r"SKIPPED.*", output)
+    count.add(f"end to end, {what}", passed, failed, seconds, output)
+    for line in skipped:
+        print(f"     {line}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=["plain", "san", "clang", "tidy", "e2e"])
+    only = parser.parse_args().only
+    count = Count()
+    if only in (None, "plain", "tidy", "e2e") and build(count, "gcc", PLAIN):
+        if only in (None, "plain"):
+            run_tests(count, PLAIN, SIM_SEEDS)
+        if only in (None, "tidy"):
+            run_tidy(count)
+        if only in (None, "e2e"):
+            run_e2e(count, "the programs as shipped", PLAIN)
+    if only in (None, "san") and build(count, "ASan and UBSan", SANITISED, "SAN=1"):
+        run_tests(count, SANITISED, SIM_SEEDS_SANITISED, SANITISER_ENV)
+        run_e2e(count, "with ASan and UBSan", SANITISED, ["-m", "not slow"], SANITISER_ENV)
+    if only in (None, "clang") and shutil.which("clang"):
+        build(count, "clang", CLANG, "CC=clang")
+    print(f"{count.passed} passed, {count.failed} failed")
+    return 1 if count.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
