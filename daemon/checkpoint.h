@@ -1,15 +1,17 @@
 /* checkpoint.h - the checkpoint on disk: state_dir/checkpoint.json, mode 0600.
  *
- * checkpoint_load reads it whole (blocking, at start). A missing file is no error: `out` is empty and
- * 0 is returned. A file that cannot be read, is larger than CHECKPOINT_BYTES_MAX, or that
+ * checkpoint_load reads it whole (blocking, at start). A missing file is no error: `out` is empty
+ * and 0 is returned. A file that cannot be read, is larger than CHECKPOINT_BYTES_MAX, or that
  * checkpoint_decode refuses is an error naming it; nothing is overwritten: the caller stops.
  *
- * checkpoint_save takes over the bytes in `text` (the buf is emptied) and writes them aside, fsyncs,
- * renames, fsyncs the directory, in a worker thread; then saved(ctx, err) is called on the loop, err
- * NULL on success. One save at a time: checkpoint_busy tells; saved() may begin the next one. After a
- * failure the last good file is still there. A buf that has failed is a failed save (ERR_NOMEM).
- * checkpoint_close lets a save under way finish (saved is called), then calls on_closed, on the loop
- * and never from inside checkpoint_close; the store's memory must live until then.
+ * checkpoint_save takes over the bytes in `text` (the buf is emptied) and writes them aside,
+ * fsyncs, renames, fsyncs the directory, in a worker thread; then saved(ctx, err) is called on the
+ * loop, err NULL on success. One save at a time: checkpoint_busy tells; saved() may begin the next
+ * one. After a failure the last good file is still there. A buf that has failed is a failed save
+ * (ERR_NOMEM).
+ *
+ * checkpoint_close lets a save under way finish (saved is called), then calls on_closed, on the
+ * loop and never from inside checkpoint_close; the store's memory must live until then.
  */
 #ifndef DAEMON_CHECKPOINT_H
 #define DAEMON_CHECKPOINT_H

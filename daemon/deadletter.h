@@ -9,18 +9,18 @@
  * queued lines of all sources are appended and fdatasynced together in a worker thread, and then
  * stored(ctx, token, err) is called once for each, in order, on the loop, never from inside
  * deadletter_store. On an error (disk full) the file is cut back to its last whole line, err says
- * what, and the caller may store the record again later. The caller must not let the checkpoint pass
- * a record before its stored call without err. A file that ends in half a line (a process was killed)
- * is cut back to its last whole line before the next append.
+ * what, and the caller may store the record again later. The caller must not let the checkpoint
+ * pass a record before its stored call without err. A file that ends in half a line (a process was
+ * killed) is cut back to its last whole line before the next append.
  *
- * Bounds. deadletter_room tells whether a record of n data bytes still fits under `max_bytes` for the
- * whole directory (what is queued counts). deadletter_store without room answers with an err
+ * Bounds. deadletter_room tells whether a record of n data bytes still fits under `max_bytes` for
+ * the whole directory (what is queued counts). deadletter_store without room answers with an err
  * (ERR_RANGE) through stored. The directory is measured at open, and again, at most once a second,
- * when room is asked for and there is none: an operator may take files away at any time; a file that
- * was moved or deleted is created anew, and so is the directory. A line is counted as its data plus
- * about 1 KiB before it exists, so a long path may take the directory past max_bytes by the rest of
- * one line. At most DEADLETTER_QUEUE_MAX bytes of lines wait in memory, or one larger line alone:
- * beyond that there is no room for now.
+ * when room is asked for and there is none: an operator may take files away at any time; a file
+ * that was moved or deleted is created anew, and so is the directory. A line is counted as its data
+ * plus about 1 KiB before it exists, so a long path may take the directory past max_bytes by the
+ * rest of one line. At most DEADLETTER_QUEUE_MAX bytes of lines wait in memory, or one larger line
+ * alone: beyond that there is no room for now.
  */
 #ifndef DAEMON_DEADLETTER_H
 #define DAEMON_DEADLETTER_H
@@ -30,7 +30,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 
-#define DEADLETTER_DIR "dead-letter"
+#define DEADLETTER_DIR       "dead-letter"
 #define DEADLETTER_QUEUE_MAX (8 * MIB)
 
 struct deadletter;

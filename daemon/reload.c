@@ -2,11 +2,12 @@
  *
  * First everything that can fail is made, and nothing running is touched: the new configuration,
  * the new streams, a compiled shape for every source, and new sources for those that are new, or
- * look at other files, or feed another stream. Then the swap, which cannot fail: streams   kept
- * ones take the new options; removed ones drain and close sources   kept ones take the new shape
- * from their next record on, and keep their position; others are closed; a source that was closed
- * and made anew goes on from its delivered position What needs a restart (config_diff names it)
- * keeps its old value until then. */
+ * look at other files, or feed another stream. Then the swap, which cannot fail:
+ *   streams   kept ones take the new options; removed ones drain and close
+ *   sources   kept ones take the new shape from their next record on, and keep their position;
+ *             others are closed; a source that was closed and made anew goes on from its delivered
+ *             position
+ * What needs a restart (config_diff names it) keeps its old value until then. */
 #include <stdlib.h>
 
 #include "daemon/readfile.h"

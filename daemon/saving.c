@@ -1,9 +1,9 @@
 /* The checkpoint: what the rings' tails have passed goes into the ledger, and the ledger to disk,
  * at most once a second and only when something moved.
  *
- * A position is taken only if the file's bytes are still those that were read (tail_position); else
- * the old one stays. A save that fails leaves the last good checkpoint in place and is tried again.
- */
+ * A position is taken only if the file's bytes are still those that were read (tail_position);
+ * else the old one stays. A save that fails leaves the last good checkpoint in place and is tried
+ * again. */
 #include "daemon/service_in.h"
 
 static void collect(struct service *s, struct now now)

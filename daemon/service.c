@@ -21,8 +21,8 @@ struct now service_now(struct service *s)
                         .wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000};
 }
 
-/* ---- what is going on ---------------------------------------------------------------------------
- */
+/* ---- what is going on
+ * --------------------------------------------------------------------------- */
 
 void service_status(struct service *s)
 {
@@ -215,8 +215,8 @@ static void on_hup(uv_signal_t *handle, int signum)
         service_reload(s);
 }
 
-/* DRAINING -> SAVING when all is delivered or time is up; SAVING -> CLOSING when the checkpoint is.
- */
+/* DRAINING -> SAVING when all is delivered or time is up; SAVING -> CLOSING when the checkpoint
+ * is. */
 static uint64_t stop_turn(struct service *s, struct now now)
 {
     if (s->state == SERVICE_DRAINING) {

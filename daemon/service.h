@@ -3,7 +3,7 @@
  *   service_new     builds all from a configuration: state directory, checkpoint, dead letters,
  *                   streams, sources. NULL with err and *exit_code when the start is bad.
  *   service_run     runs the loop until a signal (or, with `once`, the end of the files) has ended
- * it; returns the exit code. Everything is closed and freed then.
+ *                   it; returns the exit code. Everything is closed and freed then.
  *
  * The turn (service_turn, in an unref'd uv_prepare just before the loop sleeps) is the whole
  * behaviour: pump every stream, save the checkpoint if it is due, see whether a stop is complete,

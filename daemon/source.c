@@ -3,7 +3,8 @@
  *
  *   known again (inode and both fingerprints)   where the checkpoint says
  *   found while a source starts for the very first time, start_at: end    behind its last whole
- * line else                                        0
+ *   line
+ *   else                                        0
  */
 #include <stdlib.h>
 

@@ -1,14 +1,14 @@
 /* The happy path: inotify says that a file has grown (tail_event, tail_scan.c), tail_wake puts it
- * on the ready list, the idle reads a chunk at read_at and tells it upward, and what was used moves
- * read_at.
+ * on the ready list, the idle reads a chunk at read_at and tells it upward, and what was used
+ * moves read_at.
  *
  * Every read starts a little before read_at and checks that these bytes are still the ones that
  * were read: a file that was truncated, or truncated and refilled, is found out before one byte of
  * it is taken for a continuation. That costs one hash of 1 KiB a read and no system call.
  *
  * A file that lost its name (orphan) is kept until it is read to the end and has been quiet:
- * writers go on writing into a rotated file. The timer that watches the quiet runs only while there
- * are orphans. */
+ * writers go on writing into a rotated file. The timer that watches the quiet runs only while
+ * there are orphans. */
 #include "daemon/tail.h"
 
 #include <errno.h>
@@ -21,8 +21,8 @@
 #define TURN_FILES_MAX 256 /* files looked at in one turn */
 #define ORPHAN_TICK_MS 1000
 
-/* ---- known files --------------------------------------------------------------------------------
- */
+/* ---- known files
+ * -------------------------------------------------------------------------------- */
 
 static int by_path(const void *a, const void *b)
 {
@@ -171,8 +171,8 @@ void tail_rename(struct tail_file *f, const char *path)
     tail_wake(f);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading
+ * ----------------------------------------------------------------------------------- */
 
 static struct fingerprint fingerprint_at(const struct tail_file *f, uint64_t end, size_t n,
                                          bool *ok)
@@ -244,8 +244,8 @@ static void complain_errno(struct tail_file *f)
     list_del(&f->ready);
 }
 
-/* One chunk of one file. Returns how many bytes were told; *wait: the owner wants no more for now.
- */
+/* One chunk of one file. Returns how many bytes were told; *wait: the owner wants no more for
+ * now. */
 static size_t read_some(struct tail_file *f, bool *wait)
 {
     struct tail *t = f->tail;
@@ -301,8 +301,8 @@ static void on_idle(uv_idle_t *idle)
     tail_kick(t);
 }
 
-/* ---- orphans ------------------------------------------------------------------------------------
- */
+/* ---- orphans
+ * ------------------------------------------------------------------------------------ */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -320,8 +320,8 @@ static void on_timer(uv_timer_t *timer)
         uv_timer_stop(&t->timer);
 }
 
-/* ---- for the owner ------------------------------------------------------------------------------
- */
+/* ---- for the owner
+ * ------------------------------------------------------------------------------ */
 
 ssize_t tail_pread(const struct tail_file *f, void *to, size_t n, uint64_t offset)
 {

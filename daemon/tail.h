@@ -2,9 +2,9 @@
  *
  * What a tail knows of a file: its path, an open descriptor, how far it has been read, and a
  * fingerprint of the bytes just before that place. It reads in its own uv_idle, a bounded amount a
- * turn, oldest file first and then in turn, and tells the bytes upward. It keeps none of them: what
- * the owner did not use is read again. The idle runs only while some file has news and nobody has
- * paused.
+ * turn, oldest file first and then in turn, and tells the bytes upward. It keeps none of them:
+ * what the owner did not use is read again. The idle runs only while some file has news and nobody
+ * has paused.
  *
  * Calling order. tail_new; tail_scan finds the files that are there (it may be called again at any
  * time: everything is looked at anew); tail_event passes on what inotify said; tail_pause(false)
@@ -13,14 +13,18 @@
  * Told upward (struct tail_ops), never from inside tail_new or tail_seek:
  *   found      a file was opened; the owner sets f->owner and says where to begin with tail_seek
  *              (default 0). False: not now; the file is closed, and looked at again on the next
- * scan. bytes      what stands at f->read_at; the owner says in *used how much it took. at_end: the
- * file will not grow any more. TAIL_WAIT: no more this turn, there is no room; the owner pauses the
- * tail before the next one replaced   what was read is no longer there (truncated, or written anew
- * in place): the file begins again at 0 renamed    the file is known by another path now settled
- * asked before an orphan is let go: is everything that was read of it delivered? lost       the
- * file was closed; f is freed afterwards watch_dir, watch_file, unwatch    as in watch.h complain
- * something about a path that a person should know: told once per path and reason, not at every
- * scan
+ *              scan.
+ *   bytes      what stands at f->read_at; the owner says in *used how much it took. at_end: the
+ *              file will not grow any more. TAIL_WAIT: no more this turn, there is no room; the
+ *              owner pauses the tail before the next one
+ *   replaced   what was read is no longer there (truncated, or written anew in place): the file
+ *              begins again at 0
+ *   renamed    the file is known by another path now
+ *   settled    asked before an orphan is let go: is everything that was read of it delivered?
+ *   lost       the file was closed; f is freed afterwards
+ *   watch_dir, watch_file, unwatch    as in watch.h
+ *   complain   something about a path that a person should know: told once per path and reason, not
+ *              at every scan
  *
  * Which files. Only regular files are opened (O_NONBLOCK, then fstat); a symbolic link is followed
  * only if root or the owner of its target owns the link. A second name for an inode is left alone.
@@ -91,8 +95,8 @@ bool tail_seek(struct tail_file *f, uint64_t offset);
 /* The file's own bytes, for the owner: how many were read, or -1. */
 ssize_t tail_pread(const struct tail_file *f, void *to, size_t n, uint64_t offset);
 uint64_t tail_size(const struct tail_file *f);
-/* What a checkpoint at this offset (<= read_at) must say. False: the bytes are no longer those that
- * were read; then the old checkpoint must stay. Sets everything but mid_record. */
+/* What a checkpoint at this offset (<= read_at) must say. False: the bytes are no longer those
+ * that were read; then the old checkpoint must stay. Sets everything but mid_record. */
 bool tail_position(struct tail_file *f, uint64_t offset, struct position *at);
 /* Whether the file is the one that `at` speaks of: inode and both fingerprints. */
 bool tail_is(const struct tail_file *f, const struct position *at);

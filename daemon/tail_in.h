@@ -1,5 +1,5 @@
-/* tail_in.h - the inside of a tail, shared by tail.c (files and reading) and tail_scan.c (finding).
- */
+/* tail_in.h - the inside of a tail, shared by tail.c (files and reading) and tail_scan.c
+ * (finding). */
 #ifndef DAEMON_TAIL_IN_H
 #define DAEMON_TAIL_IN_H
 

@@ -1,13 +1,13 @@
 /* watch.h - one inotify descriptor on the loop, for all sources.
  *
- * Our own, and not libuv's uv_fs_event, because that hides the queue's overflow: here IN_Q_OVERFLOW
- * is told (`overflow`), and means that anything may have happened: look at everything again.
+ * Our own, and not libuv's uv_fs_event, because that hides the queue's overflow: here
+ * IN_Q_OVERFLOW is told (`overflow`), and means that anything may have happened: look at
+ * everything again.
  *
  * watch_dir and watch_file return a watch descriptor (the same one for the same inode), or -errno:
- * ENOSPC means the limit of watches is reached. Events are told as event(ctx, wd, mask, name); name
- * is
- * "" for the watched object itself. IN_IGNORED is told too: the descriptor is gone. watch_drop
- * forgets one. At most WATCH_READ_MAX bytes of events are told a turn.
+ * ENOSPC means the limit of watches is reached. Events are told as event(ctx, wd, mask, name);
+ * name is "" for the watched object itself. IN_IGNORED is told too: the descriptor is gone.
+ * watch_drop forgets one. At most WATCH_READ_MAX bytes of events are told a turn.
  */
 #ifndef DAEMON_WATCH_H
 #define DAEMON_WATCH_H

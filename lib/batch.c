@@ -40,8 +40,7 @@ unsigned batch_settle(struct batch *b, const uint8_t *failed)
     }
     unsigned accepted = b->n - kept;
     b->n = kept;
-    if (b->window > b->n)
-        b->window = b->n;
+    b->window = b->window - accepted;
     return accepted;
 }
 

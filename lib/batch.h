@@ -32,8 +32,8 @@ struct batch {
 };
 
 void batch_init(struct batch *b);
-/* Adds DATA records while they fit; stops at the first that does not, at a DEAD one, or at the end.
- */
+/* Adds DATA records while they fit; stops at the first that does not, at a DEAD one, or at the
+ * end. */
 void batch_fill(struct batch *b, struct ring *r);
 /* failed[i] for the first `window` records; returns how many were accepted. */
 unsigned batch_settle(struct batch *b, const uint8_t *failed);

@@ -4,8 +4,8 @@
  *
  * A destination is written once into the `prefix` (encode_prefix: everything up to the first
  * record; an ARN is sent as StreamARN). encode_put_records resets `body` and fills it; false when
- * memory ran out, and then the body is empty. The records are only read. Source: the Kinesis API
- * reference, PutRecords (JSON 1.1).
+ * memory ran out, and then the body is empty. The records are only read.
+ * Source: the Kinesis API reference, PutRecords (JSON 1.1).
  */
 #ifndef LIB_ENCODE_H
 #define LIB_ENCODE_H

@@ -47,29 +47,31 @@ void input_start(struct input *in, uint64_t offset, bool mid_record)
     assert(in->origin.in_ring == 0);
     in->origin.read_at = in->origin.delivered = offset;
     in->origin.read_mid = in->origin.delivered_mid = mid_record;
+    in->header_ahead = offset == 0;
     framer_reset(&in->framer, mid_record);
     forget_columns(in);
 }
-
-void input_reshape(struct input *in, struct shape *shape, const struct shape_spec *spec)
-{
-    in->shape = shape;
-    in->spec = spec;
-    framer_reset(&in->framer, in->framer.skipping);
-    forget_columns(in);
-}
-
-/* ---- the header of a CSV file
- * -------------------------------------------------------------------- */
 
 static bool wants_header(const struct input *in)
 {
     return in->spec->format == FORMAT_CSV && in->spec->columns_n == 0;
 }
 
+void input_reshape(struct input *in, struct shape *shape, const struct shape_spec *spec)
+{
+    if (!wants_header(in)) /* then nobody has looked for one */
+        in->header_ahead = in->origin.read_at == 0;
+    in->shape = shape;
+    in->spec = spec;
+    framer_reset(&in->framer, in->framer.skipping);
+    forget_columns(in);
+}
+
+/* ---- the header of a CSV file --------------------------------------------------------------- */
+
 bool input_needs_header(const struct input *in)
 {
-    return wants_header(in) && in->columns == NULL && in->origin.read_at > 0;
+    return wants_header(in) && in->columns == NULL && !in->header_ahead;
 }
 
 static bool bind_names(struct input *in, const struct str *names, size_t n)
@@ -100,18 +102,46 @@ static struct str without_bom(struct str bytes)
     return bytes;
 }
 
-bool input_header(struct input *in, struct str bytes, bool at_end)
+/* The row's own bytes, as far as they are there, without the line end. */
+static struct str row_text(struct str text, const struct csv_row *row, enum csv_result r)
+{
+    size_t end = r == CSV_MORE ? text.n : row->used;
+    if (r != CSV_MORE && (text.p[end - 1] == '\n' || text.p[end - 1] == '\r'))
+        end--;
+    return (struct str){text.p + row->begin, end - row->begin};
+}
+
+/* The names in the first max_record bytes of a header that is longer. */
+static bool bind_cut_header(struct input *in, struct str header)
 {
     struct csv_row row;
     csv_row_init(&row, in->spec->max_record);
-    bool ok = csv_row_next(&row, without_bom(bytes), in->spec->delimiter, at_end) == CSV_ROW &&
-              bind_names(in, row.fields, row.n);
+    header.n = min_size(header.n, in->spec->max_record);
+    enum csv_result r = csv_row_next(&row, header, in->spec->delimiter, true);
+    bool ok = (r == CSV_ROW || r == CSV_WIDE) && bind_names(in, row.fields, row.n);
     csv_row_release(&row);
     return ok;
 }
 
-/* ---- putting -----------------------------------------------------------------------------------
- */
+bool input_header(struct input *in, struct str bytes, bool at_end)
+{
+    struct str rows = without_bom(bytes);
+    struct csv_row row;
+    csv_row_init(&row, in->spec->max_record);
+    enum csv_result r = csv_row_next(&row, rows, in->spec->delimiter, at_end);
+    struct str header = row_text(rows, &row, r);
+    bool ok = false;
+    if (in->origin.read_at <= bytes.n - rows.n + row.begin)
+        ok = in->header_ahead = true; /* only the mark and empty rows have been read */
+    else if (header.n > in->spec->max_record)
+        ok = bind_cut_header(in, header);
+    else if (r == CSV_ROW || r == CSV_WIDE)
+        ok = bind_names(in, row.fields, row.n);
+    csv_row_release(&row);
+    return ok;
+}
+
+/* ---- putting -------------------------------------------------------------------------------- */
 
 /* read_at passes `used` bytes that have become a record, or nothing. */
 static void advance(struct feed *f, size_t used)
@@ -203,8 +233,7 @@ static enum input_result put_oversize(struct feed *f, struct str raw, size_t ski
     return result;
 }
 
-/* ---- lines and JSON lines
- * ------------------------------------------------------------------------ */
+/* ---- lines and JSON lines ------------------------------------------------------------------- */
 
 static enum input_result feed_lines(struct feed *f)
 {
@@ -232,40 +261,47 @@ static enum input_result feed_lines(struct feed *f)
     return result;
 }
 
-/* ---- CSV ---------------------------------------------------------------------------------------
- */
+/* ---- CSV ------------------------------------------------------------------------------------ */
 
-static struct str row_text(const struct feed *f)
-{
-    struct str raw = {f->rest.p + f->row->begin, f->row->used - f->row->begin};
-    while (raw.n > 0 && (raw.p[raw.n - 1] == '\n' || raw.p[raw.n - 1] == '\r'))
-        raw.n--;
-    return raw;
-}
-
-static enum input_result use_row(struct feed *f)
+/* The row that the rest begins with is too long, wherever it ends: its end may not be there yet,
+ * and what becomes of it must not depend on that. */
+static enum input_result cut_row(struct feed *f)
 {
     struct input *in = f->in;
-    struct str raw = row_text(f);
-    if (raw.n > in->spec->max_record)
-        return put_dead(f, raw, f->row->begin, f->row->used, "longer than max_record");
+    size_t max = in->spec->max_record;
+    if (in->columns == NULL && !bind_cut_header(in, f->rest))
+        return INPUT_NOMEM;
+    in->header_ahead = false;
+    return put_oversize(f, (struct str){f->rest.p, max}, 0, max);
+}
+
+static enum input_result use_row(struct feed *f, enum csv_result r)
+{
+    struct input *in = f->in;
+    struct str raw = row_text(f->rest, f->row, r);
+    if (raw.n > in->spec->max_record) {
+        advance(f, f->row->begin);
+        return cut_row(f);
+    }
+    if (r == CSV_NOMEM)
+        return INPUT_NOMEM;
     if (in->columns == NULL) {
         if (!bind_names(in, f->row->fields, f->row->n))
             return INPUT_NOMEM;
+        in->header_ahead = false;
         advance(f, f->row->used);
         return INPUT_MORE;
     }
+    if (r == CSV_WIDE)
+        return put_dead(f, raw, f->row->begin, f->row->used, "too many fields");
     return put_shaped(f, raw, f->row->begin, f->row->used);
 }
 
-/* No end of row in sight: let go of empty rows, and of a row that is too long already. */
-static enum input_result use_rest(struct feed *f)
+static void skip_rest(struct feed *f)
 {
-    struct input *in = f->in;
-    advance(f, f->row->used);
-    if (f->rest.n <= in->spec->max_record)
-        return INPUT_MORE;
-    return put_oversize(f, (struct str){f->rest.p, in->spec->max_record}, 0, in->spec->max_record);
+    struct frame frame;
+    framer_skip(&f->in->framer, f->rest, f->at_end, &frame);
+    advance(f, frame.used);
 }
 
 static enum input_result feed_csv(struct feed *f)
@@ -273,38 +309,26 @@ static enum input_result feed_csv(struct feed *f)
     struct input *in = f->in;
     if (in->spec->columns_n > 0 && in->columns == NULL && !bind_configured(in))
         return INPUT_NOMEM;
-    for (;;) {
+    enum input_result result = INPUT_MORE;
+    while (result == INPUT_MORE && f->rest.n > 0) {
         if (in->framer.skipping) {
-            struct frame frame;
-            enum frame_result r = framer_skip(&in->framer, f->rest, f->at_end, &frame);
-            if (r == FRAME_MORE)
-                return INPUT_MORE;
-            advance(f, frame.used);
+            skip_rest(f);
             continue;
         }
-        enum input_result result = INPUT_MORE;
-        switch (csv_row_next(f->row, f->rest, in->spec->delimiter, f->at_end)) {
-        case CSV_NOMEM:
-            return INPUT_NOMEM;
-        case CSV_MORE:
-            result = use_rest(f);
-            if (result != INPUT_MORE || !in->framer.skipping)
-                return result;
+        enum csv_result r = csv_row_next(f->row, f->rest, in->spec->delimiter, f->at_end);
+        if (r != CSV_MORE) {
+            result = use_row(f, r);
             continue;
-        case CSV_WIDE:
-            result = put_dead(f, row_text(f), f->row->begin, f->row->used, "too many fields");
-            break;
-        case CSV_ROW:
-            result = use_row(f);
-            break;
         }
-        if (result != INPUT_MORE)
-            return result;
+        advance(f, f->row->used); /* empty rows */
+        if (f->rest.n <= in->spec->max_record)
+            return INPUT_MORE;
+        result = cut_row(f);
     }
+    return result;
 }
 
-/* ---- the door
- * ------------------------------------------------------------------------------------ */
+/* ---- the door ------------------------------------------------------------------------------- */
 
 enum input_result input_feed(struct input *in, struct now now, struct str bytes, bool at_end,
                              size_t *used)

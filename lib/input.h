@@ -6,12 +6,14 @@
  * input_feed(in, now, bytes, at_end, &used) is given the bytes that stand at read_at. It frames
  * them, shapes them and puts them into the ring, and says how many it used; read_at moves by as
  * many. What was not used is to be offered again: an unfinished record together with more bytes
- * (INPUT_MORE), or everything when there is room again (INPUT_FULL, INPUT_DEAD_FULL). `at_end` says
- * that no more bytes will come: an unterminated last record counts.
+ * (INPUT_MORE), or everything when there is room again (INPUT_FULL, INPUT_DEAD_FULL). `at_end`
+ * says that no more bytes will come: an unterminated last record counts.
  *
- * A CSV file without configured columns needs its header row first: input_needs_header says so
- * after input_start at an offset that is not 0; give the file's first bytes to input_header. At
- * offset 0 input_feed takes the header by itself.
+ * A CSV file without configured columns has a header row: its first row that is not empty. Read
+ * from offset 0, input_feed takes it by itself. Taken up behind it (input_start at another offset,
+ * or input_reshape), input_needs_header says so: give the file's first bytes to input_header. Of a
+ * header with too many fields the first CSV_FIELDS_MAX count; of one longer than max_record, which
+ * becomes a dead letter like any record, those in its first max_record bytes.
  *
  * A record longer than max_record becomes a dead letter with its first max_record bytes; the rest
  * of it, up to the next line end, is skipped, also across a restart (mid_record in the position).
@@ -41,6 +43,7 @@ struct input {
     const struct shape_spec *spec;
     const char *path;
     struct shape_columns *columns;
+    bool header_ahead; /* read_at has not passed the header row yet */
     struct framer framer;
     uint64_t dead;              /* records of it that became dead letters before the ring */
     const char *missing_column; /* asked for, and not in the header bound last; NULL: none */
@@ -49,11 +52,10 @@ struct input {
 void input_init(struct input *in, struct pipeline *p, struct shape *shape,
                 const struct shape_spec *spec, const char *path);
 void input_release(struct input *in);
-/* Reading and delivery are at this offset: a new file, a checkpoint taken up, a file started again.
- */
+/* Reading and delivery are here: a new file, a checkpoint taken up, a file started again. */
 void input_start(struct input *in, uint64_t offset, bool mid_record);
 bool input_needs_header(const struct input *in);
-/* False: `bytes` do not hold a whole header row (pass at_end when there are no more). */
+/* False: no memory, or no whole header row in `bytes` (at_end: when there are no more). */
 bool input_header(struct input *in, struct str bytes, bool at_end);
 void input_reshape(struct input *in, struct shape *shape, const struct shape_spec *spec);
 

@@ -5,9 +5,9 @@
  * than the time to live. Sources that the configuration no longer names keep their entries too.
  *
  * ledger_load takes over a decoded checkpoint (which is empty afterwards); ledger_encode appends
- * the whole ledger as a checkpoint document. ledger_find walks the entries of a source that are not
- * live and have this inode: start with NULL, go on with what it returned. Entries belong to the
- * ledger.
+ * the whole ledger as a checkpoint document. ledger_find walks the entries of a source that are
+ * not live and have this inode: start with NULL, go on with what it returned. Entries belong to
+ * the ledger.
  */
 #ifndef LIB_LEDGER_H
 #define LIB_LEDGER_H

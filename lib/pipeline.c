@@ -12,15 +12,39 @@
 
 #define POOL_SIZE (PIPELINE_SLOTS_MAX + BATCHES_WAITING_MAX)
 
-static void init_bufs(struct pipeline *p)
+static void destination_init(struct destination *to)
 {
-    buf_init(&p->prefix, 4 * KIB);
-    struct buf *small[] = {&p->region, &p->url, &p->host, &p->host_line};
+    buf_init(&to->prefix, 4 * KIB);
+    struct buf *small[] = {&to->region, &to->url, &to->host, &to->host_line};
     for (size_t i = 0; i < ARRAY_LEN(small); i++)
         buf_init(small[i], 1 * KIB);
-    struct buf *keys[] = {&p->akid, &p->secret, &p->token, &p->token_line};
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        buf_init(keys[i], 64 * KIB); /* session tokens have no documented bound */
+}
+
+static void destination_release(struct destination *to)
+{
+    struct buf *bufs[] = {&to->prefix, &to->region, &to->url, &to->host, &to->host_line};
+    for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
+        buf_release(bufs[i]);
+}
+
+static void keys_init(struct keys *k)
+{
+    struct buf *bufs[] = {&k->akid, &k->secret, &k->token, &k->token_line};
+    for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
+        buf_init(bufs[i], 64 * KIB); /* session tokens have no documented bound */
+}
+
+static void keys_release(struct keys *k)
+{
+    struct buf *bufs[] = {&k->akid, &k->secret, &k->token, &k->token_line};
+    for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
+        buf_wipe_release(bufs[i]);
+}
+
+static void init_bufs(struct pipeline *p)
+{
+    destination_init(&p->to);
+    keys_init(&p->keys);
     for (unsigned i = 0; i < PIPELINE_SLOTS_MAX; i++) {
         buf_init(&p->slots[i].body, ENCODE_BODY_MAX);
         buf_init(&p->slots[i].authorization, 8 * KIB);
@@ -56,15 +80,13 @@ void pipeline_free(struct pipeline *p)
 {
     if (p == NULL)
         return;
-    pipeline_credentials(p, NULL);
+    keys_release(&p->keys);
     sign_key_wipe(&p->sign_key);
     for (unsigned i = 0; i < PIPELINE_SLOTS_MAX; i++) {
         buf_release(&p->slots[i].body);
         buf_release(&p->slots[i].authorization);
     }
-    struct buf *bufs[] = {&p->prefix, &p->region, &p->url, &p->host, &p->host_line};
-    for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
-        buf_release(bufs[i]);
+    destination_release(&p->to);
     ring_release(&p->ring);
     free(p->pool);
     free(p);
@@ -72,25 +94,33 @@ void pipeline_free(struct pipeline *p)
 
 static void set_text(struct buf *b, const char *text)
 {
-    buf_reset(b);
     buf_puts(b, text);
     buf_cstr(b);
+}
+
+static bool destination_fill(struct destination *to, const struct pipeline_options *o)
+{
+    encode_prefix(&to->prefix, str_of(o->stream));
+    set_text(&to->region, o->region);
+    set_text(&to->url, o->url);
+    set_text(&to->host, o->host);
+    buf_printf(&to->host_line, "Host: %s", o->host);
+    buf_cstr(&to->host_line);
+    return !to->prefix.failed && !to->region.failed && !to->url.failed && !to->host.failed &&
+           !to->host_line.failed;
 }
 
 bool pipeline_configure(struct pipeline *p, const struct pipeline_options *o)
 {
     assert(o->in_flight >= 1 && o->in_flight <= PIPELINE_SLOTS_MAX);
-    buf_reset(&p->prefix);
-    encode_prefix(&p->prefix, str_of(o->stream));
-    set_text(&p->region, o->region);
-    set_text(&p->url, o->url);
-    set_text(&p->host, o->host);
-    buf_reset(&p->host_line);
-    buf_printf(&p->host_line, "Host: %s", o->host);
-    buf_cstr(&p->host_line);
-    if (p->prefix.failed || p->region.failed || p->url.failed || p->host.failed ||
-        p->host_line.failed)
+    struct destination fresh;
+    destination_init(&fresh);
+    if (!destination_fill(&fresh, o)) {
+        destination_release(&fresh);
         return false;
+    }
+    destination_release(&p->to);
+    p->to = fresh;
     p->linger_ms = o->linger_ms;
     p->in_flight = o->in_flight;
     if (p->health == HEALTH_OK || p->flight_limit > p->in_flight)
@@ -98,23 +128,30 @@ bool pipeline_configure(struct pipeline *p, const struct pipeline_options *o)
     return true;
 }
 
+static bool keys_fill(struct keys *k, const struct sign_credentials *c)
+{
+    set_text(&k->akid, c->access_key_id);
+    set_text(&k->secret, c->secret_access_key);
+    if (c->session_token != NULL) {
+        set_text(&k->token, c->session_token);
+        buf_puts(&k->token_line, "X-Amz-Security-Token: ");
+        set_text(&k->token_line, c->session_token);
+    }
+    return !k->akid.failed && !k->secret.failed && !k->token.failed && !k->token_line.failed;
+}
+
 bool pipeline_credentials(struct pipeline *p, const struct sign_credentials *c)
 {
-    struct buf *keys[] = {&p->akid, &p->secret, &p->token, &p->token_line};
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        buf_wipe_release(keys[i]);
-    sign_key_wipe(&p->sign_key);
-    if (c == NULL)
-        return true;
-    set_text(&p->akid, c->access_key_id);
-    set_text(&p->secret, c->secret_access_key);
-    if (c->session_token != NULL) {
-        set_text(&p->token, c->session_token);
-        buf_puts(&p->token_line, "X-Amz-Security-Token: ");
-        buf_puts(&p->token_line, c->session_token);
-        buf_cstr(&p->token_line);
+    struct keys fresh;
+    keys_init(&fresh);
+    if (c != NULL && !keys_fill(&fresh, c)) {
+        keys_release(&fresh);
+        return false;
     }
-    return !p->akid.failed && !p->secret.failed && !p->token.failed && !p->token_line.failed;
+    keys_release(&p->keys);
+    p->keys = fresh;
+    sign_key_wipe(&p->sign_key);
+    return true;
 }
 
 /* ---- callbacks deposit --------------------------------------------------------------------- */
@@ -196,16 +233,27 @@ static bool retire(struct pipeline *p)
 
 /* ---- the turn ------------------------------------------------------------------------------ */
 
+/* All is well, the flight is full and the next requests lie ready: to read further ahead would only
+ * push what was read out of the processor's caches. In trouble there is no such pace: the ring then
+ * takes what it can, before somebody truncates or deletes the files. */
+static bool is_ahead(const struct pipeline *p)
+{
+    const struct ring *r = &p->ring;
+    return p->health == HEALTH_OK && p->flying >= p->flight_limit &&
+           (r->untaken_n >= AHEAD_RECORDS || r->written - r->taken >= AHEAD_BYTES);
+}
+
 static void steer(struct pipeline *p)
 {
     uint64_t used = ring_used(&p->ring), size = p->ring.size;
-    bool pause = p->paused ? used > size / 2 : used > size / 8 * 7 || p->was_full;
+    bool full = p->full ? used > size / 2 : used > size / 8 * 7 || p->was_full;
     p->was_full = false;
-    if (pause == p->paused)
-        return;
+    p->stats.pauses += full && !p->full;
+    p->full = full;
+    bool pause = full || is_ahead(p);
+    if (pause != p->paused)
+        p->ops.steer(p->ops.ctx, pause);
     p->paused = pause;
-    p->stats.pauses += pause;
-    p->ops.steer(p->ops.ctx, pause);
 }
 
 uint64_t pipeline_pump(struct pipeline *p, struct now now)

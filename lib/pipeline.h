@@ -14,19 +14,23 @@
  * Effects. struct pipeline_ops is all the pipeline knows of the world:
  *   send          start one request in a slot; its body is borrowed until pipeline_answer for that
  *                 slot, its url and headers only for the call; the answer may come at any later
- * time, but not from inside send dead_letter   store this record; answered by
- * pipeline_dead_stored(token), later, not from inside dead_room     whether a dead letter of so
- * many bytes would fit now steer         true: stop reading; false: go on trouble       something a
- * person should know: the pipeline's health changed, or is still bad; `credentials` asks for fresh
- * ones
+ *                 time, but not from inside send, and its body must live until the next pump
+ *   dead_letter   store this record; answered by pipeline_dead_stored(token), later, not from
+ *                 inside
+ *   dead_room     whether a dead letter of so many bytes would fit now
+ *   steer         true: stop reading (the ring is 7/8 full, or a record found no room in it);
+ *                 false: go on (it is half empty)
+ *   trouble       something a person should know: the pipeline's health changed, or is still bad;
+ *                 `credentials` asks for fresh ones
  *
  * Rules it keeps.
  *   A request that fails as a whole stops new batches until one gets through: one probe at a time,
  *   then twice as many with each success, up to in_flight. A batch waiting for its retry holds no
- * slot. At most BATCHES_WAITING_MAX batches wait; then no new ones are taken, the ring fills,
- * sources pause. Refused requests are narrowed to the one record that is refused, which becomes a
- * dead letter; REFUSED_IN_A_ROW_MAX of these without an acceptance in between are operator trouble:
- * data is kept.
+ *   slot. At most BATCHES_WAITING_MAX batches wait; then no new ones are taken, the ring fills,
+ *   sources pause.
+ *   Refused requests are narrowed to the one record that is refused, which becomes a dead letter;
+ *   REFUSED_IN_A_ROW_MAX of these without an acceptance in between are operator trouble: data is
+ *   kept.
  *
  * Ownership. The pipeline owns ring, batches and bodies; it borrows ops, and the origins whose
  * records are in the ring: one may be freed only when its in_ring is 0. pipeline_free wipes
@@ -42,8 +46,7 @@
 #include "lib/stats.h"
 
 #define PIPELINE_SLOTS_MAX 64
-#define BATCHES_WAITING_MAX                                                                        \
-    32 /* shrunken batches waiting for their retry, beyond those in flight */
+#define BATCHES_WAITING_MAX  32 /* shrunken batches waiting for their retry, beyond those in flight */
 #define DEAD_IN_WORK_MAX     64    /* records on their way to the dead letters at one time */
 #define PUMP_RETIRE_MAX      16384 /* records retired a turn */
 #define REFUSED_IN_A_ROW_MAX 10
@@ -93,15 +96,14 @@ struct pipeline_item {
 
 struct pipeline *pipeline_new(uint64_t buffer_bytes, const struct pipeline_ops *ops, uint64_t seed);
 void pipeline_free(struct pipeline *p); /* NULL is fine */
-bool pipeline_configure(struct pipeline *p,
-                        const struct pipeline_options *o); /* copied; false: no memory */
-bool pipeline_credentials(struct pipeline *p,
-                          const struct sign_credentials *c); /* copied; NULL: none */
+/* Both copy. False: no memory, and nothing has changed. Credentials NULL: none, nothing is sent. */
+bool pipeline_configure(struct pipeline *p, const struct pipeline_options *o);
+bool pipeline_credentials(struct pipeline *p, const struct sign_credentials *c);
 
 enum pipeline_put { PUT_OK, PUT_FULL, PUT_DEAD_FULL };
 
-/* Not PUT_OK: the ring, or the dead letters, are full, and nothing was taken. from->in_ring counts
- * up. */
+/* Not PUT_OK: the ring, or the dead letters, are full, and nothing was taken. PUT_OK: from->in_ring
+ * has counted up. */
 enum pipeline_put pipeline_put(struct pipeline *p, struct now now, struct origin *from,
                                const struct pipeline_item *item);
 void pipeline_answer(struct pipeline *p, unsigned slot, int status, struct str body);
@@ -118,8 +120,7 @@ struct rng *pipeline_rng(struct pipeline *p);
 const struct ring *pipeline_ring(const struct pipeline *p);
 size_t pipeline_record_max(const struct pipeline *p);
 
-/* `from` has been read further without a record, or moved by hand: see whether `delivered` follows.
- */
+/* `from` has been read further without a record, or moved by hand: does `delivered` follow? */
 void pipeline_origin_moved(struct pipeline *p, struct origin *from);
 
 /* The origins whose `delivered` has changed since they were last taken from here, linked by

@@ -9,6 +9,8 @@
 #include "lib/pipeline.h"
 
 #define DEAD_REASON_SIZE 384
+#define AHEAD_RECORDS (2 * BATCH_RECORDS_MAX) /* ready for the next requests: enough */
+#define AHEAD_BYTES (2 * BATCH_BYTES_MAX)
 
 enum slot_state { SLOT_IDLE, SLOT_BUSY, SLOT_ANSWERED };
 
@@ -21,8 +23,6 @@ struct slot {
     struct str answer;
 };
 
-#define DEAD_REASON_SIZE 384
-
 enum dead_state { DEAD_FREE, DEAD_WAITING, DEAD_STORING, DEAD_STORED, DEAD_FAILED };
 
 struct dead {
@@ -30,6 +30,16 @@ struct dead {
     struct record *rec;
     uint64_t due_ms;
     char reason[DEAD_REASON_SIZE];
+};
+
+/* Where requests go. All but the prefix of every body end in a NUL. */
+struct destination {
+    struct buf prefix, region, url, host, host_line;
+};
+
+/* NUL-terminated; empty: none. */
+struct keys {
+    struct buf akid, secret, token, token_line;
 };
 
 struct pipeline {
@@ -40,9 +50,8 @@ struct pipeline {
 
     uint64_t linger_ms;
     unsigned in_flight;
-    struct buf prefix;                          /* of every body */
-    struct buf region, url, host, host_line;    /* NUL-terminated */
-    struct buf akid, secret, token, token_line; /* NUL-terminated; empty: none */
+    struct destination to;
+    struct keys keys;
     struct sign_key sign_key;
 
     struct slot slots[PIPELINE_SLOTS_MAX];
@@ -58,13 +67,14 @@ struct pipeline {
 
     enum pipeline_health health;
     struct list moved;
+    bool full;     /* over the high mark, and not yet under the low one */
     bool paused, draining;
     bool was_full; /* a record found no room since the last turn */
 };
 
 /* pipeline_send.c */
-bool pipeline_dead_add(struct pipeline *p, struct record *rec,
-                       const char *reason); /* false: too many */
+/* False: too many are in work. */
+bool pipeline_dead_add(struct pipeline *p, struct record *rec, const char *reason);
 void pipeline_pump_dead(struct pipeline *p, struct now now);
 void pipeline_wait(struct pipeline *p, struct batch *b, uint64_t due_ms);
 void pipeline_send_due(struct pipeline *p, struct now now);

@@ -71,20 +71,20 @@ static bool sign(struct pipeline *p, struct slot *s, struct now now)
     snprintf(s->date_line, sizeof s->date_line, "X-Amz-Date: %s", date);
     struct sign_header headers[5] = {
         {STR("content-type"), STR(ENCODE_CONTENT_TYPE)},
-        {STR("host"), str_of(p->host.p)},
+        {STR("host"), str_of(p->to.host.p)},
         {STR("x-amz-date"), str_of(date)},
         {STR("x-amz-target"), STR(ENCODE_TARGET)},
-        {STR("x-amz-security-token"), str_of(p->token.p)},
+        {STR("x-amz-security-token"), str_of(p->keys.token.p)},
     };
-    const struct sign_credentials c = {p->akid.p, p->secret.p, p->token.n > 0 ? p->token.p : NULL};
+    const struct sign_credentials c = {p->keys.akid.p, p->keys.secret.p, p->keys.token.n > 0 ? p->keys.token.p : NULL};
     const struct sign_request r = {
         .method = "POST",
         .path = "/",
         .query = "",
         .headers = headers,
-        .headers_n = p->token.n > 0 ? 5 : 4,
+        .headers_n = p->keys.token.n > 0 ? 5 : 4,
         .body_sha256 = sha,
-        .region = p->region.p,
+        .region = p->to.region.p,
         .service = "kinesis",
         .amz_date = date,
     };
@@ -99,7 +99,7 @@ static bool sign(struct pipeline *p, struct slot *s, struct now now)
 static bool send_batch(struct pipeline *p, unsigned slot, struct batch *b, struct now now)
 {
     struct slot *s = &p->slots[slot];
-    if (!encode_put_records(&s->body, buf_str(&p->prefix), b->records, b->window) ||
+    if (!encode_put_records(&s->body, buf_str(&p->to.prefix), b->records, b->window) ||
         !sign(p, s, now))
         return false;
     s->state = SLOT_BUSY;
@@ -109,10 +109,10 @@ static bool send_batch(struct pipeline *p, unsigned slot, struct batch *b, struc
     if (b->tries > 0)
         p->stats.records_retried += b->window;
     struct pipeline_request r = {
-        .url = p->url.p,
-        .headers = {p->host_line.p, "Content-Type: " ENCODE_CONTENT_TYPE,
+        .url = p->to.url.p,
+        .headers = {p->to.host_line.p, "Content-Type: " ENCODE_CONTENT_TYPE,
                     "X-Amz-Target: " ENCODE_TARGET, s->date_line, s->authorization.p,
-                    p->token.n > 0 ? p->token_line.p : NULL},
+                    p->keys.token.n > 0 ? p->keys.token_line.p : NULL},
         .body = buf_str(&s->body),
         .batch = b,
     };
@@ -130,7 +130,7 @@ static unsigned idle_slot(const struct pipeline *p)
 
 static bool may_send(const struct pipeline *p)
 {
-    return p->flying < p->flight_limit && p->akid.n > 0;
+    return p->flying < p->flight_limit && p->keys.akid.n > 0;
 }
 
 /* The waiting batch that is due first. */
@@ -213,7 +213,7 @@ uint64_t pipeline_next_deadline(struct pipeline *p, struct now now)
     if (due != NULL)
         next = due->due_ms;
     const struct record *oldest = may_take_new(p) ? ring_peek(&p->ring) : NULL;
-    if (oldest != NULL)
+    if (oldest != NULL && oldest->kind == RECORD_DATA) /* a dead one waits for others' answers */
         next = min_u64(next, linger_deadline(p, oldest, now));
     for (unsigned i = 0; p->dead_n > 0 && i < DEAD_IN_WORK_MAX; i++)
         if (p->dead[i].state == DEAD_WAITING)

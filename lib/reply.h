@@ -3,15 +3,16 @@
  * reply_read judges one answer. For a 200 it walks the Records array without building a tree: an
  * entry with a non-empty SequenceNumber and no ErrorCode is accepted, one with an ErrorCode has
  * failed. The answer counts only if it is whole JSON and has exactly as many entries as the
- * request: otherwise nothing can be matched with anything, and the whole request is REPLY_TRANSIENT
- * (it may have been stored; sending again can duplicate, never lose).
+ * request: otherwise nothing can be matched with anything, and the whole request is
+ * REPLY_TRANSIENT (it may have been stored; sending again can duplicate, never lose).
  *
  *   REPLY_OK         all accepted
  *   REPLY_PARTIAL    failed[i] is 1 for the failed ones; `failed_n` of them (it may be all)
  *   REPLY_TRANSIENT  no answer, 5xx, a broken answer, an unknown error: send again
  *   REPLY_THROTTLED  the whole request was throttled: send again, later
  *   REPLY_HELD       only a person can help (authorisation, no such stream, KMS): keep, retry
- * slowly REPLY_REFUSED    the request will never be taken as it is: narrow it down
+ *                    slowly
+ *   REPLY_REFUSED    the request will never be taken as it is: narrow it down
  *
  * `throttled` tells for REPLY_PARTIAL that a throttle was among the failures. `code` and `message`
  * are the service's own words (of the first failure), cut to size, for the log: printable ASCII

@@ -8,10 +8,11 @@
  *      '- the oldest record that is not DONE: all before it is delivered, by construction
  *
  * Put:    ring_reserve gives room for one record in one piece (NULL: full; nothing changed); fill
- * in key and data, then ring_publish. One reservation at a time. Take:   ring_peek shows the record
- * at `taken` (NULL: none), ring_take passes it. It stays where it is. Retire: ring_oldest shows the
- * record at `acked` if it is DONE (NULL: it is not, or none is left); ring_retire passes it and
- * frees its room.
+ *         in key and data, then ring_publish. One reservation at a time.
+ * Take:   ring_peek shows the record at `taken` (NULL: none), ring_take passes it. It stays where
+ *         it is.
+ * Retire: ring_oldest shows the record at `acked` if it is DONE (NULL: it is not, or none is left);
+ *         ring_retire passes it and frees its room.
  *
  * Records are whole and never wrap: the end of the block is padded when needed, and peek, take and
  * oldest pass the padding by themselves. ring_sane is asserted at the doors.

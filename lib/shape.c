@@ -11,7 +11,8 @@
 #include "lib/shape_plan.h"
 #include "lib/values.h"
 
-#define SHAPE_OUT_MAX (16 * MIB) /* far over any max_record: the check comes after the shaping */
+#define SHAPE_OUT_MAX    (16 * MIB) /* max_record bytes, one escaped value and all text behind */
+#define SHAPE_TIME_BYTES (1 * KIB)  /* more than any pattern prints: TIMEFMT_OPS_MAX names */
 
 struct shape {
     const struct shape_spec *spec;
@@ -29,8 +30,7 @@ struct shape_columns {
     size_t *names_end;
 };
 
-/* ---- life -------------------------------------------------------------------------------------
- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 struct shape *shape_new(const struct shape_spec *spec, const char *host, struct err *e)
 {
@@ -49,6 +49,11 @@ struct shape *shape_new(const struct shape_spec *spec, const char *host, struct 
         shape_free(s);
         return NULL;
     }
+    if (s->host.failed || buf_reserve(&s->scratch, SHAPE_TIME_BYTES) == NULL) {
+        err_set(e, ERR_NOMEM, "out of memory");
+        shape_free(s);
+        return NULL;
+    }
     return s;
 }
 
@@ -64,8 +69,7 @@ void shape_free(struct shape *s)
     free(s);
 }
 
-/* ---- a file's header ---------------------------------------------------------------------------
- */
+/* ---- a file's header ------------------------------------------------------------------------ */
 
 static int index_of(const struct str *names, size_t n, const char *name)
 {
@@ -123,8 +127,7 @@ void shape_columns_free(struct shape_columns *c)
     free(c);
 }
 
-/* ---- values -------------------------------------------------------------------------------------
- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 enum presence { PRESENT, ABSENT_CELL, ABSENT_COLUMN };
 
@@ -233,8 +236,7 @@ static bool put_value(struct shape *s, const struct plan_step *step, const struc
     return put_typed(s, step->field->type, value, out);
 }
 
-/* ---- records ------------------------------------------------------------------------------------
- */
+/* ---- records -------------------------------------------------------------------------------- */
 
 static enum shape_result die(struct shape *s, const struct shape_in *in, struct shape_out *out)
 {
@@ -243,6 +245,15 @@ static enum shape_result die(struct shape *s, const struct shape_in *in, struct 
     return SHAPE_DEAD;
 }
 
+static enum shape_result die_too_long(struct shape *s, const struct shape_in *in,
+                                      struct shape_out *out)
+{
+    snprintf(s->reason, sizeof s->reason, "data and key are longer than max_record");
+    return die(s, in, out);
+}
+
+/* A template may name one long cell many times: it stops where max_record is passed, so that what a
+ * record costs is bounded, and a failed buf means memory and nothing else. */
 static enum shape_result run_template(struct shape *s, const struct shape_in *in,
                                       struct shape_out *out)
 {
@@ -259,7 +270,10 @@ static enum shape_result run_template(struct shape *s, const struct shape_in *in
     for (size_t i = 0; i < plan->steps_n; i++) {
         const struct plan_step *step = &plan->steps[i];
         buf_put(&s->out, plan->text.p + step->text_at, step->text_n);
-        if (!step->has_value || put_value(s, step, in, out))
+        bool fits = !step->has_value || put_value(s, step, in, out);
+        if (s->out.n > s->spec->max_record)
+            return die_too_long(s, in, out);
+        if (fits)
             continue;
         out->bad_values++;
         put_null(&s->out);
@@ -319,8 +333,7 @@ static enum shape_result make_data(struct shape *s, const struct shape_in *in,
     return result;
 }
 
-/* ---- keys ---------------------------------------------------------------------------------------
- */
+/* ---- keys ----------------------------------------------------------------------------------- */
 
 static void put_hex(struct buf *key, uint64_t bits, unsigned digits)
 {
@@ -423,14 +436,15 @@ static bool put_part(struct shape *s, const struct plan_key_part *part, const st
     return s->scratch.n > before;
 }
 
+/* Over four bytes a character the key is too long for sure, and no more of it is copied. */
 static bool run_key_template(struct shape *s, const struct shape_in *in)
 {
     buf_reset(&s->scratch);
     for (size_t i = 0; i < s->plan.parts_n; i++)
-        if (!put_part(s, &s->plan.parts[i], in))
+        if (!put_part(s, &s->plan.parts[i], in) || s->scratch.n > 4 * SHAPE_KEY_CHARS_MAX)
             return false;
     size_t chars = put_clean(&s->key, buf_str(&s->scratch));
-    return chars > 0 && chars <= SHAPE_KEY_CHARS_MAX && !s->scratch.failed;
+    return chars > 0 && chars <= SHAPE_KEY_CHARS_MAX;
 }
 
 static void make_key(struct shape *s, const struct shape_in *in, struct rng *r,
@@ -459,12 +473,10 @@ enum shape_result shape_apply(struct shape *s, const struct shape_in *in, struct
     if (result != SHAPE_RECORD)
         return result;
     make_key(s, in, r, out);
-    if (s->key.failed)
+    if (s->key.failed || s->scratch.failed)
         return SHAPE_NOMEM;
     out->key = buf_str(&s->key);
-    if (out->data.n + out->key.n > s->spec->max_record) {
-        snprintf(s->reason, sizeof s->reason, "data and key are longer than max_record");
-        return die(s, in, out);
-    }
+    if (out->data.n + out->key.n > s->spec->max_record)
+        return die_too_long(s, in, out);
     return SHAPE_RECORD;
 }

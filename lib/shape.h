@@ -1,16 +1,17 @@
 /* shape.h - what a record becomes: its bytes and its partition key.
  *
  * A struct shape_spec says what is wanted (config builds it, and owns it); shape_new compiles it
- * once per source: constant text is escaped in advance, time patterns are compiled, every raw field
- * named in the template or the key gets a number. shape_bind matches those numbers with one file's
- * header row (each file has its own), giving a struct shape_columns that the caller owns and frees
- * with shape_columns_free before the shape. shape_apply then turns one framed record into bytes and
- * a key:
+ * once per source: constant text is escaped in advance, time patterns are compiled, every raw
+ * field named in the template or the key gets a number. shape_bind matches those numbers with one
+ * file's header row (each file has its own), giving a struct shape_columns that the caller owns
+ * and frees with shape_columns_free before the shape. shape_apply then turns one framed record
+ * into bytes and a key:
  *
  *   SHAPE_RECORD  out->data and out->key are set; they borrow from the input or from the shape's
- * own buffers and live until the next shape_apply. SHAPE_DEAD    the record cannot be sent;
- * out->reason says why ("not JSON at byte 12", ...), and out->data is the raw record. The caller
- * makes it a dead letter. SHAPE_NOMEM   memory ran out; nothing was used up, try again.
+ *                 own buffers and live until the next shape_apply.
+ *   SHAPE_DEAD    the record cannot be sent; out->reason says why ("not JSON at byte 12", ...), and
+ *                 out->data is the raw record. The caller makes it a dead letter.
+ *   SHAPE_NOMEM   memory ran out; nothing was used up, try again.
  *
  * Formats. line: the raw bytes are the record. json: the raw bytes, if they are one valid JSON
  * value. csv: an object, from the template, or, without one, of all columns as strings (cells past
@@ -19,8 +20,8 @@
  * Template. Field order is kept. Values: string (default): JSON string; int: optional sign and
  * digits; double: a decimal number with optional fraction and exponent; both copied as text, never
  * through a double, blanks around them ignored, made JSON where JSON is stricter (+5 is 5, 007 is
- * 7, .5 is 0.5, 1. is 1.0); bool: true/false, yes/no, 1/0, t/f, y/n in any case. An empty cell of a
- * type other than string, or of a time, is null and no error; a column the file does not have is
+ * 7, .5 is 0.5, 1. is 1.0); bool: true/false, yes/no, 1/0, t/f, y/n in any case. An empty cell of
+ * a type other than string, or of a time, is null and no error; a column the file does not have is
  * null and counts as a bad value. `trim` takes blanks off both ends first. `parse` + `print`
  * re-format a time; the result is a JSON string unless type says otherwise. A bad value: null and
  * counted, or, with bad_value_dead, SHAPE_DEAD with field and column in the reason (never the

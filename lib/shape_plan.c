@@ -51,8 +51,7 @@ static int source_of(struct plan *plan, struct str name, plan_source *from, stru
     return 0;
 }
 
-/* ---- the template -------------------------------------------------------------------------------
- */
+/* ---- the template --------------------------------------------------------------------------- */
 
 static size_t count_fields(const struct shape_field *fields, size_t n)
 {
@@ -156,8 +155,7 @@ static int build_template(struct plan *plan, const struct shape_spec *spec, stru
     return plan->text.failed ? nomem(e) : 0;
 }
 
-/* ---- the key
- * ------------------------------------------------------------------------------------- */
+/* ---- the key -------------------------------------------------------------------------------- */
 
 static int add_part(struct plan *plan, struct plan_key_part part, struct err *e)
 {
@@ -167,8 +165,8 @@ static int add_part(struct plan *plan, struct plan_key_part part, struct err *e)
     return 0;
 }
 
-/* Literal text is unescaped into one buffer that was reserved at full size, so that it never moves.
- */
+/* Literal text is unescaped into one buffer that was reserved at full size, so that it never
+ * moves. */
 static int add_literal(struct plan *plan, const char **at, struct err *e)
 {
     const char *c = *at;

@@ -3,11 +3,12 @@
     python3 run.py [--build DIR] [--quick] [--runs N] [--idle SECONDS]
 
 Generates 1,000,000 log lines and 1,000,000 CSV rows (--quick: a tenth), delivers each file to a
-local sink with the floor program (floor.c), with `tailraced --once`, and with Fluent Bit when it is
-in PATH; over plain HTTP and over TLS; each several times, in turn, so that a slow minute of the
-machine is shared by all. The numbers are medians. CPU is user + system of that one process, as wait4
-tells it. Every run gets a sink of its own, which counts the records: a run that loses one fails the
-bench. Then tailraced follows the files with nothing to do, and its wake-ups are counted.
+local sink with the floor program (floor.c), with `tailraced --once`, and with Fluent Bit when
+it is in PATH; over plain HTTP and over TLS; each several times, in turn, so that a slow minute
+of the machine is shared by all. The numbers are medians. CPU is user + system of that one
+process, as wait4 tells it. Every run gets a sink of its own, which counts the records: a run
+that loses one fails the bench. Then tailraced follows the files with nothing to do, and its
+wake-ups are counted.
 """
 
 import argparse

@@ -223,7 +223,8 @@ class Daemon:
             self.messages.append(message.decode())
 
     def log(self):
-        return "\n".join(self.lines)
+        """What it said last (a daemon that has gone mad may have said a million lines)."""
+        return "\n".join(self.lines[-200:])
 
     def still_running(self):
         assert self.running(), f"ended by itself: {self.process.poll()}\n{self.log()}"

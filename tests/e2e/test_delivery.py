@@ -224,7 +224,7 @@ def test_an_answer_that_never_comes_is_given_up_after_the_request_timeout(ship, 
 
 
 def test_a_mixture_of_all_faults_loses_nothing(ship, fake):
-    faults = [
+    fake.faults += [
         faults.Status(500),
         faults.DropBeforeStoring(),
         faults.Entries("InternalFailure", 0.5, 1),
@@ -236,7 +236,6 @@ def test_a_mixture_of_all_faults_loses_nothing(ship, fake):
         None,
         faults.Entries("InternalFailure", 0.9, 3),
     ]
-    fake.faults += faults
     records = lines(20_000)
     assert ship(records).once() == 0
     at_least(fake, records)

@@ -48,8 +48,7 @@ def test_valid_json_passes_byte_for_byte_and_the_rest_becomes_dead_letters(daemo
     (tmp_path / "a.json").write_bytes(b"\n".join(mixed) + b"\n")
     d = daemon(fake.url).source("a", tmp_path / "a.json", start_at="beginning", format="json")
     once(d, expect=1)
-    assert [x.strip() for x in fake.data("s")] == [x.strip() for x in good + [b"1", b"2"]]
-    assert fake.data("s")[0] == good[0]
+    assert sorted(fake.data("s")) == sorted(good + [b"1", b"2"])
     assert [base64.b64decode(x["data"]) for x in d.dead_letters("a")] == bad
 
 
@@ -191,7 +190,7 @@ def test_a_record_over_the_limit_becomes_a_dead_letter_and_its_neighbours_arrive
     (tmp_path / "a.log").write_bytes(b"one\n" + big + b"\ntwo\n")
     d = daemon(fake.url).source("a", tmp_path / "a.log", start_at="beginning", max_record="1KiB")
     once(d, expect=1)
-    assert fake.data("s") == [b"one", b"two"]
+    assert sorted(fake.data("s")) == [b"one", b"two"]
     [letter] = d.dead_letters("a")
     assert letter["offset"] == 4 and letter["size"] == 5000
     assert big.startswith(base64.b64decode(letter["data"])) and len(letter["data"]) >= 1024

@@ -1,8 +1,8 @@
 /* world.h - a world in a box: a disk of growing files, a Kinesis with moods, a clock that obeys.
  *
- * Everything random comes from the seed. Every record carries its number ("#17#"), so the world can
- * tell what was stored, how often, and what became a dead letter, whatever the format made of the
- * bytes. The fake Kinesis shares no code with lib/: it reads requests with jansson and its own
+ * Everything random comes from the seed. Every record carries its number ("#17#"), so the world
+ * can tell what was stored, how often, and what became a dead letter, whatever the format made of
+ * the bytes. The fake Kinesis shares no code with lib/: it reads requests with jansson and its own
  * base64.
  *
  * What happens to a request is decided when it is sent; it happens later, as events: first the

@@ -49,6 +49,9 @@ struct follow {
     int watch_dir_error, watch_file_error; /* for the next calls, as -errno */
     unsigned found_n, lost_n, events_n, overflows_n, closed_n, complaints_n;
     size_t told_bytes;
+    /* instead of writing the bytes down, when set */
+    enum tail_verdict (*tell)(void *ctx, struct tail_file *f, struct str bytes, bool at_end,
+                              size_t *used);
     char turns[64]; /* the first letters of the files told, in order */
     size_t turns_n;
     char complaints[FOLLOW_COMPLAINTS_MAX][512];
@@ -114,6 +117,13 @@ static inline enum tail_verdict follow_on_bytes(void *ctx, struct tail_file *f, 
         return TAIL_GO_ON;
     tail_pause(fo->tail, true);
     return TAIL_WAIT;
+}
+
+static inline enum tail_verdict follow_tell(void *ctx, struct tail_file *f, struct str bytes,
+                                            bool at_end, size_t *used)
+{
+    struct follow *fo = ctx;
+    return (fo->tell != NULL ? fo->tell : follow_on_bytes)(fo, f, bytes, at_end, used);
 }
 
 static inline void follow_on_replaced(void *ctx, struct tail_file *f)
@@ -196,7 +206,7 @@ static inline void follow_make_tail(struct follow *fo, const char *pattern, bool
     const struct tail_ops ops = {
         .ctx = fo,
         .found = follow_on_found,
-        .bytes = follow_on_bytes,
+        .bytes = follow_tell,
         .replaced = follow_on_replaced,
         .renamed = follow_on_renamed,
         .settled = follow_on_settled,

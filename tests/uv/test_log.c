@@ -119,7 +119,8 @@ static void utf8_stays_readable_and_what_is_not_is_escaped(void **state)
     check_value(STR("\xe2\x80\xa8"), "\"\\xe2\\x80\\xa8\""); /* line separator */
     check_value(STR("\xe2\x80\xae"
                     "gpj"),
-                "\"\\xe2\\x80\\xaegpj\""); /* right-to-left override */
+                "\"\\xe2\\x80\\xaegpj\"");                     /* right-to-left override */
+    check_value(STR("\xef\xbb\xbfx"), "\"\\xef\\xbb\\xbfx\""); /* a byte order mark: invisible */
     check_value(STR("\xe2\x82\xac"), "\"\xe2\x82\xac\"");
 }
 
