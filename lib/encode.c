@@ -11,6 +11,22 @@ void encode_prefix(struct buf *prefix, struct str to)
     buf_puts(prefix, ",\"Records\":[");
 }
 
+static void put_key(struct buf *body, const struct record *rec)
+{
+    struct str key = record_key(rec);
+    if (!rec->key_plain) {
+        json_put_string(body, key);
+        return;
+    }
+    char *to = buf_reserve(body, key.n + 2);
+    if (to == NULL)
+        return;
+    to[0] = '"';
+    memcpy(to + 1, key.p, key.n);
+    to[key.n + 1] = '"';
+    buf_commit(body, key.n + 2);
+}
+
 static void put_record(struct buf *body, const struct record *rec)
 {
     static const char head[] = "{\"Data\":\"", middle[] = "\",\"PartitionKey\":";
@@ -24,7 +40,7 @@ static void put_record(struct buf *body, const struct record *rec)
     base64_encode(to, data.p, data.n);
     memcpy(to + n, middle, sizeof middle - 1);
     buf_commit(body, sizeof head - 1 + n + sizeof middle - 1);
-    json_put_string(body, record_key(rec));
+    put_key(body, rec);
     buf_put(body, "},", 2);
 }
 

@@ -211,6 +211,7 @@ static enum input_result put_shaped(struct feed *f, struct str raw, size_t skip,
         return INPUT_NOMEM;
     const struct pipeline_item item = {.kind = RECORD_DATA,
                                        .key = out.key,
+                                       .key_plain = out.key_plain,
                                        .data = out.data,
                                        .begin = at + skip,
                                        .end = at + used};

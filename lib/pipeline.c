@@ -172,6 +172,7 @@ enum pipeline_put pipeline_put(struct pipeline *p, struct now now, struct origin
     if (item->data.n > 0)
         memcpy(to + item->key.n, item->data.p, item->data.n);
     rec->kind = (uint8_t)item->kind;
+    rec->key_plain = item->key_plain;
     rec->mid_record = item->mid_record;
     rec->born_ms = (uint32_t)now.mono_ms;
     rec->origin = from;

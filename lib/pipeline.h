@@ -46,7 +46,7 @@
 #include "lib/stats.h"
 
 #define PIPELINE_SLOTS_MAX 64
-#define BATCHES_WAITING_MAX  32 /* shrunken batches waiting for their retry, beyond those in flight */
+#define BATCHES_WAITING_MAX  32 /* shrunken batches waiting for a retry, besides those in flight */
 #define DEAD_IN_WORK_MAX     64    /* records on their way to the dead letters at one time */
 #define PUMP_RETIRE_MAX      16384 /* records retired a turn */
 #define REFUSED_IN_A_ROW_MAX 10
@@ -90,6 +90,7 @@ struct pipeline;
 struct pipeline_item {
     enum record_kind kind;
     struct str key, data;
+    bool key_plain; /* surely nothing to escape in the key */
     uint64_t begin, end;
     bool mid_record;
 };

@@ -76,7 +76,8 @@ static bool sign(struct pipeline *p, struct slot *s, struct now now)
         {STR("x-amz-target"), STR(ENCODE_TARGET)},
         {STR("x-amz-security-token"), str_of(p->keys.token.p)},
     };
-    const struct sign_credentials c = {p->keys.akid.p, p->keys.secret.p, p->keys.token.n > 0 ? p->keys.token.p : NULL};
+    const struct keys *k = &p->keys;
+    const struct sign_credentials c = {k->akid.p, k->secret.p, k->token.n > 0 ? k->token.p : NULL};
     const struct sign_request r = {
         .method = "POST",
         .path = "/",

@@ -2,7 +2,6 @@
  *
  *   kind   DATA   goes to the service; the key is its partition key
  *          DEAD   goes to the dead letters; the "key" is the reason, in words
- *          PAD    fills the end of the ring, where the next record would not fit in one piece
  *   state  WAITING -> TAKEN (by a batch, or on its way to the dead letters) -> DONE
  *
  * A record is written once and never moves; it is gone when the ring's tail has passed it. `begin`
@@ -14,7 +13,7 @@
 
 #include "lib/list.h"
 
-enum record_kind { RECORD_DATA, RECORD_DEAD, RECORD_PAD };
+enum record_kind { RECORD_DATA, RECORD_DEAD };
 enum record_state { RECORD_WAITING, RECORD_TAKEN, RECORD_DONE };
 
 #define RECORD_KEY_BYTES_MAX 1024 /* 256 characters of 4 bytes */
@@ -39,6 +38,7 @@ struct record {
     uint32_t data_n;
     uint16_t key_n;
     uint8_t kind, state;
+    uint8_t key_plain;  /* the key needs no escaping in JSON */
     uint8_t mid_record; /* `end` lies inside an over-long record */
     uint32_t born_ms;   /* the low bits of the monotonic clock, for linger */
     struct origin *origin;

@@ -1,7 +1,5 @@
-/* A record goes where `written` points, modulo the size. When the rest of the block is too short, a
- * PAD record (or, where not even a header fits, nothing: the rule below) fills it and the record
- * goes to the front. Sizes are multiples of 8 and so is the block, so the rest is 0 or at least 8
- * bytes; a rest smaller than a header is padding that both sides recognise by its size alone. */
+/* A record goes where `written` points in its lap. When the rest of the block is too short, or the
+ * lap has left enough room behind, the next lap begins at the front, up to where the tail still is. */
 #include "lib/ring.h"
 
 #include <stdlib.h>
@@ -21,50 +19,49 @@ void ring_release(struct ring *r)
 
 bool ring_sane(const struct ring *r)
 {
-    return r->acked <= r->taken && r->taken <= r->written && r->written - r->acked <= r->size;
+    return r->acked <= r->taken && r->taken <= r->written && r->written - r->acked <= r->size &&
+           r->lap_before <= r->lap && r->lap <= r->written && r->lap_before <= r->acked &&
+           (r->acked >= r->lap || r->written - r->lap <= r->acked - r->lap_before);
 }
 
 static struct record *at(const struct ring *r, uint64_t position)
 {
-    return (struct record *)(void *)(r->block + position % r->size);
+    uint64_t lap = position >= r->lap ? r->lap : r->lap_before;
+    return (struct record *)(void *)(r->block + (position - lap));
 }
 
-static uint64_t rest_of_block(const struct ring *r, uint64_t position)
+static void new_lap(struct ring *r)
 {
-    return r->size - position % r->size;
+    r->lap_before = r->lap;
+    r->lap = r->written;
+    if (ring_empty(r))
+        r->lap_before = r->lap; /* nothing is left of the lap before */
 }
 
-/* How many bytes of padding lie at this position: 0 if a record does. */
-static uint64_t padding_at(const struct ring *r, uint64_t position)
+/* Makes room for `size` bytes in one piece at `written`. False: there is none. */
+static bool make_room(struct ring *r, uint64_t size)
 {
-    uint64_t rest = rest_of_block(r, position);
-    if (rest < sizeof(struct record))
-        return rest;
-    const struct record *rec = at(r, position);
-    return rec->kind == RECORD_PAD ? rec->size : 0;
-}
-
-static void pass_padding(const struct ring *r, uint64_t *position, uint64_t limit)
-{
-    while (*position < limit) {
-        uint64_t n = padding_at(r, *position);
-        if (n == 0)
-            return;
-        *position += n;
-    }
+    if (ring_empty(r) && r->lap != r->written)
+        new_lap(r);
+    uint64_t head = r->written - r->lap;
+    if (r->acked < r->lap) /* the tail is in the lap before, and may not be passed */
+        return head + size <= r->acked - r->lap_before;
+    uint64_t tail = r->acked - r->lap;
+    bool enough_behind = head >= RING_LAP_MIN && tail >= head / 2;
+    if (head + size <= r->size && !enough_behind)
+        return true;
+    if (size > tail)
+        return head + size <= r->size;
+    new_lap(r);
+    return true;
 }
 
 struct record *ring_reserve(struct ring *r, size_t key_n, size_t data_n)
 {
     assert(key_n <= RECORD_KEY_BYTES_MAX && key_n + data_n <= ring_record_max(r));
     uint64_t size = (sizeof(struct record) + key_n + data_n + 7) & ~(uint64_t)7;
-    uint64_t rest = rest_of_block(r, r->written);
-    uint64_t pad = rest < size ? rest : 0;
-    if (r->written + pad + size - r->acked > r->size)
+    if (!make_room(r, size))
         return NULL;
-    if (pad >= sizeof(struct record))
-        *at(r, r->written) = (struct record){.size = (uint32_t)pad, .kind = RECORD_PAD};
-    r->written += pad;
     struct record *rec = at(r, r->written);
     *rec = (struct record){
         .size = (uint32_t)size, .data_n = (uint32_t)data_n, .key_n = (uint16_t)key_n};
@@ -79,9 +76,8 @@ void ring_publish(struct ring *r, struct record *rec)
     assert(ring_sane(r));
 }
 
-struct record *ring_peek(struct ring *r)
+struct record *ring_peek(const struct ring *r)
 {
-    pass_padding(r, &r->taken, r->written);
     return r->taken < r->written ? at(r, r->taken) : NULL;
 }
 
@@ -93,9 +89,8 @@ void ring_take(struct ring *r, struct record *rec)
     r->untaken_n--;
 }
 
-struct record *ring_oldest(struct ring *r)
+struct record *ring_oldest(const struct ring *r)
 {
-    pass_padding(r, &r->acked, r->taken);
     if (r->acked == r->taken)
         return NULL;
     struct record *rec = at(r, r->acked);

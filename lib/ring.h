@@ -7,26 +7,37 @@
  *      |          '- the next record that no batch has borrowed yet
  *      '- the oldest record that is not DONE: all before it is delivered, by construction
  *
- * Put:    ring_reserve gives room for one record in one piece (NULL: full; nothing changed); fill
- *         in key and data, then ring_publish. One reservation at a time.
+ * Put:    ring_reserve gives room for one record in one piece (NULL: full; nothing changed); fill in
+ *         key and data, then ring_publish. One reservation at a time.
  * Take:   ring_peek shows the record at `taken` (NULL: none), ring_take passes it. It stays where
  *         it is.
  * Retire: ring_oldest shows the record at `acked` if it is DONE (NULL: it is not, or none is left);
  *         ring_retire passes it and frees its room.
  *
- * Records are whole and never wrap: the end of the block is padded when needed, and peek, take and
- * oldest pass the padding by themselves. ring_sane is asserted at the doors.
+ * Laps. Records are whole and never wrap: where the next one goes back to the start of the block, a
+ * new lap begins, at position `lap`; what is left behind the lap before is not used. All that is alive
+ * lies in this lap or in the one before. A lap need not use the whole block: when the first half of
+ * what it has used is free again, the next begins, so that a ring through which little flows stays
+ * in the processor's caches and touches little memory. An empty ring begins anew at the start.
+ *
+ *      block  [ new records ....>  free  [acked ...... the lap before ......] not used ]
+ *             ^ lap                       ^ may not be passed
+ *
+ * ring_sane is asserted at the doors.
  */
 #ifndef LIB_RING_H
 #define LIB_RING_H
 
 #include "lib/record.h"
 
+#define RING_LAP_MIN (1 * MIB) /* no new lap before this, but for want of room */
+
 struct ring {
     char *block;
     uint64_t size;
     uint64_t acked, taken, written;
-    unsigned untaken_n; /* records between taken and written */
+    uint64_t lap, lap_before; /* positions at which the last two laps began */
+    unsigned untaken_n;       /* records between taken and written */
 };
 
 bool ring_init(struct ring *r, uint64_t size); /* false: no memory */
@@ -35,9 +46,9 @@ bool ring_sane(const struct ring *r);
 
 struct record *ring_reserve(struct ring *r, size_t key_n, size_t data_n);
 void ring_publish(struct ring *r, struct record *rec);
-struct record *ring_peek(struct ring *r);
+struct record *ring_peek(const struct ring *r);
 void ring_take(struct ring *r, struct record *rec);
-struct record *ring_oldest(struct ring *r);
+struct record *ring_oldest(const struct ring *r);
 void ring_retire(struct ring *r, struct record *rec);
 
 static inline uint64_t ring_used(const struct ring *r)
@@ -50,7 +61,7 @@ static inline bool ring_empty(const struct ring *r)
     return r->written == r->acked;
 }
 
-/* The largest record (key and data) that a ring of this size surely takes when it is empty. */
+/* The largest record (key and data) that a ring of this size takes when it is less than half full. */
 static inline size_t ring_record_max(const struct ring *r)
 {
     return (size_t)(r->size / 2) - sizeof(struct record) - 8;

@@ -451,11 +451,13 @@ static void make_key(struct shape *s, const struct shape_in *in, struct rng *r,
                      struct shape_out *out)
 {
     buf_reset(&s->key);
+    out->key_plain = true;
     if (s->plan.key == KEY_HASH) {
         put_hash(&s->key, out->data);
         return;
     }
     if (s->plan.key == KEY_TEMPLATE) {
+        out->key_plain = false;
         if (run_key_template(s, in))
             return;
         out->key_fallbacks++;

@@ -91,6 +91,7 @@ struct shape_in {
 
 struct shape_out {
     struct str data, key;
+    bool key_plain; /* the key is ours: nothing in it to escape */
     unsigned bad_values, bytes_replaced, key_fallbacks, ragged_rows;
     const char *reason; /* SHAPE_DEAD: a sentence, alive until the next shape_apply */
 };

@@ -260,7 +260,8 @@ static inline void follow_settle(struct follow *fo)
             fail_msg("the tail never comes to rest");
         before = fo->events_n + fo->overflows_n;
         uv_run(&fo->uv->loop, UV_RUN_NOWAIT);
-    } while (fo->events_n + fo->overflows_n != before || uv_backend_timeout(&fo->uv->loop) == 0);
+    } while (fo->events_n + fo->overflows_n != before ||
+             (uv_loop_alive(&fo->uv->loop) && uv_backend_timeout(&fo->uv->loop) == 0));
 }
 
 static inline void follow_start(struct follow *fo)
