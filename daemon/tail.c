@@ -21,8 +21,7 @@
 #define TURN_FILES_MAX 256 /* files looked at in one turn */
 #define ORPHAN_TICK_MS 1000
 
-/* ---- known files
- * -------------------------------------------------------------------------------- */
+/* ---- known files ---- */
 
 static int by_path(const void *a, const void *b)
 {
@@ -58,15 +57,14 @@ struct tail_file *tail_find_inode(const struct tail *t, uint64_t device, uint64_
     return find(&t->by_inode, &(struct tail_file){.device = device, .inode = inode}, by_inode);
 }
 
-/* ---- the ready list and who runs
- * ------------------------------------------------------------------- */
+/* ---- the ready list and who runs ---- */
 
 static void on_idle(uv_idle_t *idle);
 static void on_timer(uv_timer_t *timer);
 
 void tail_kick(struct tail *t)
 {
-    if (!t->paused && !t->closing && !list_empty(&t->ready))
+    if (!t->closing && (t->scan_due || (!t->paused && !list_empty(&t->ready))))
         uv_idle_start(&t->idle, on_idle);
     else if (!t->closing)
         uv_idle_stop(&t->idle);
@@ -86,8 +84,7 @@ void tail_pause(struct tail *t, bool pause)
     tail_kick(t);
 }
 
-/* ---- a file's life
- * ------------------------------------------------------------------------------- */
+/* ---- a file's life ---- */
 
 struct tail_file *tail_adopt(struct tail *t, const char *path, int fd, const struct stat *st)
 {
@@ -103,7 +100,9 @@ struct tail_file *tail_adopt(struct tail *t, const char *path, int fd, const str
     f->inode = st->st_ino;
     f->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
     f->limit = t->once ? (uint64_t)st->st_size : UINT64_MAX;
+    f->before = fingerprint_of(NULL, 0);
     list_init(&f->ready);
+    list_init(&f->watched);
     list_add_tail(&t->files, &f->link);
     if (tsearch(f, &t->by_path, by_path) == NULL || tsearch(f, &t->by_inode, by_inode) == NULL) {
         f->fd = -1; /* the caller closes it */
@@ -123,8 +122,7 @@ void tail_forget(struct tail_file *f)
     tdelete(f, &t->by_inode, by_inode);
     list_del(&f->link);
     list_del(&f->ready);
-    if (f->wd >= 0)
-        t->ops.unwatch(t->ops.ctx, f->wd);
+    tail_unwatch_itself(f);
     if (f->fd >= 0)
         close(f->fd);
     free(f->path);
@@ -134,10 +132,32 @@ void tail_forget(struct tail_file *f)
 void tail_watch_itself(struct tail_file *f)
 {
     struct tail *t = f->tail;
-    if (f->wd < 0 && !t->once)
-        f->wd = t->ops.watch_file(t->ops.ctx, f->fd);
-    if (f->wd < 0 && !t->once)
-        t->ops.complain(t->ops.ctx, f->path, "cannot watch the file: out of inotify watches?");
+    if (f->wd >= 0 || t->once)
+        return;
+    int wd = t->ops.watch_file(t->ops.ctx, f->fd);
+    if (wd >= 0) {
+        f->wd = wd;
+        list_add_tail(&t->watched, &f->watched);
+    } else {
+        tail_complain(t, f->path,
+                      wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached"
+                                    : strerror(-wd));
+    }
+}
+
+void tail_unwatch_itself(struct tail_file *f)
+{
+    if (f->wd >= 0)
+        f->tail->ops.unwatch(f->tail->ops.ctx, f->wd);
+    f->wd = -1;
+    list_del(&f->watched);
+}
+
+static void start_timer(struct tail *t)
+{
+    uint64_t tick = min_u64(ORPHAN_TICK_MS, t->quiet_ms);
+    if (!t->closing && !uv_is_active((uv_handle_t *)&t->timer))
+        uv_timer_start(&t->timer, on_timer, tick, tick);
 }
 
 void tail_orphan(struct tail_file *f)
@@ -150,8 +170,7 @@ void tail_orphan(struct tail_file *f)
     f->quiet_since_ms = uv_now(t->idle.loop);
     tail_watch_itself(f);
     tail_wake(f);
-    if (!t->closing)
-        uv_timer_start(&t->timer, on_timer, ORPHAN_TICK_MS, ORPHAN_TICK_MS);
+    start_timer(t);
 }
 
 void tail_rename(struct tail_file *f, const char *path)
@@ -171,8 +190,7 @@ void tail_rename(struct tail_file *f, const char *path)
     tail_wake(f);
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static struct fingerprint fingerprint_at(const struct tail_file *f, uint64_t end, size_t n,
                                          bool *ok)
@@ -203,7 +221,7 @@ static void start_over(struct tail_file *f)
 {
     struct tail *t = f->tail;
     f->read_at = 0;
-    f->before = (struct fingerprint){0};
+    f->before = fingerprint_of(NULL, 0);
     t->ops.replaced(t->ops.ctx, f);
 }
 
@@ -215,7 +233,6 @@ static void move_on(struct tail_file *f, const char *chunk, size_t used)
     size_t end = f->before.n + used, n = min_size(end, FINGERPRINT_MAX);
     f->read_at += used;
     f->before = fingerprint_of(chunk + end - n, n);
-    f->quiet_since_ms = uv_now(f->tail->idle.loop);
 }
 
 /* A record did not fit the chunk: read more at a time, up to the longest record there may be. */
@@ -233,42 +250,55 @@ static bool grow_chunk(struct tail *t)
     return true;
 }
 
-static bool is_quiet(const struct tail_file *f)
+/* Whether an orphan has not grown for a while; half a record that grows is no quiet either. */
+static bool is_quiet(struct tail_file *f, uint64_t end)
 {
-    return f->orphan && uv_now(f->tail->idle.loop) - f->quiet_since_ms >= TAIL_QUIET_MS;
+    uint64_t now_ms = uv_now(f->tail->idle.loop);
+    if (end != f->seen_end) {
+        f->seen_end = end;
+        f->quiet_since_ms = now_ms;
+    }
+    return f->orphan && now_ms - f->quiet_since_ms >= f->tail->quiet_ms;
 }
 
-static void complain_errno(struct tail_file *f)
+/* What stands at read_at, as far as the chunk and the limit go, behind the bytes before it. False: the
+ * file cannot be read, or begins again. */
+static bool read_chunk(struct tail_file *f, size_t want, size_t *n)
 {
-    f->tail->ops.complain(f->tail->ops.ctx, f->path, strerror(errno));
-    list_del(&f->ready);
+    struct tail *t = f->tail;
+    ssize_t got = pread(f->fd, t->chunk, f->before.n + want, (off_t)(f->read_at - f->before.n));
+    if (got < 0) {
+        tail_complain(t, f->path, strerror(errno));
+        list_del(&f->ready);
+        return false;
+    }
+    bool same = (size_t)got >= f->before.n;
+    if (same && f->before.n > 0) {
+        struct fingerprint before = fingerprint_of(t->chunk, f->before.n);
+        same = fingerprint_eq(&before, &f->before);
+    }
+    if (same)
+        *n = (size_t)got - f->before.n;
+    else
+        start_over(f);
+    return same;
 }
 
-/* One chunk of one file. Returns how many bytes were told; *wait: the owner wants no more for
- * now. */
+/* One chunk of one file. Returns how many bytes were told; *wait: the owner wants no more for now. */
 static size_t read_some(struct tail_file *f, bool *wait)
 {
     struct tail *t = f->tail;
-    size_t want = (size_t)min_u64(t->chunk_n, f->limit - f->read_at);
-    ssize_t got = pread(f->fd, t->chunk, f->before.n + want, (off_t)(f->read_at - f->before.n));
-    if (got < 0) {
-        complain_errno(f);
+    uint64_t at = f->read_at;
+    size_t want = (size_t)min_u64(t->chunk_n, f->limit > at ? f->limit - at : 0), n, used = 0;
+    if (!read_chunk(f, want, &n))
         return 0;
-    }
-    if ((size_t)got < f->before.n) {
-        start_over(f);
-        return 0;
-    }
-    struct fingerprint now_before = fingerprint_of(t->chunk, f->before.n);
-    if (!fingerprint_eq(&now_before, &f->before)) {
-        start_over(f);
-        return 0;
-    }
-    size_t n = (size_t)got - f->before.n, used = 0;
-    bool last = (t->once && (n < want || f->read_at + n == f->limit)) || (n < want && is_quiet(f));
+    bool quiet = is_quiet(f, at + n);
+    bool last = (t->once && (n < want || at + n >= f->limit)) || (n < want && quiet);
     if (n > 0 || last)
         *wait = t->ops.bytes(t->ops.ctx, f, (struct str){t->chunk + f->before.n, n}, last, &used) ==
                 TAIL_WAIT;
+    if (f->read_at != at)
+        return n; /* the owner has sought another place: the file stays ready */
     move_on(f, t->chunk, used);
     if (*wait)
         return n;
@@ -288,7 +318,9 @@ static void on_idle(uv_idle_t *idle)
 {
     struct tail *t = CONTAINER_OF(idle, struct tail, idle);
     size_t budget = TAIL_READ_BYTES;
-    for (unsigned i = 0; i < TURN_FILES_MAX && !list_empty(&t->ready); i++) {
+    if (t->scan_due)
+        tail_scan(t);
+    for (unsigned i = 0; i < TURN_FILES_MAX && !t->paused && !list_empty(&t->ready); i++) {
         struct tail_file *f = LIST_FIRST(&t->ready, struct tail_file, ready);
         list_del(&f->ready); /* to the back: every file gets its turn */
         list_add_tail(&t->ready, &f->ready);
@@ -301,8 +333,7 @@ static void on_idle(uv_idle_t *idle)
     tail_kick(t);
 }
 
-/* ---- orphans
- * ------------------------------------------------------------------------------------ */
+/* ---- orphans ---- */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -320,8 +351,7 @@ static void on_timer(uv_timer_t *timer)
         uv_timer_stop(&t->timer);
 }
 
-/* ---- for the owner
- * ------------------------------------------------------------------------------ */
+/* ---- for the owner ---- */
 
 ssize_t tail_pread(const struct tail_file *f, void *to, size_t n, uint64_t offset)
 {
@@ -369,7 +399,8 @@ bool tail_is(const struct tail_file *f, const struct position *at)
     bool ok[2];
     struct fingerprint tail = fingerprint_at(f, at->offset, at->tail.n, &ok[0]);
     struct fingerprint head = fingerprint_at(f, at->head.n, at->head.n, &ok[1]);
-    return ok[0] && ok[1] && fingerprint_eq(&tail, &at->tail) && fingerprint_eq(&head, &at->head);
+    return ok[0] && ok[1] && (tail.n == 0 || fingerprint_eq(&tail, &at->tail)) &&
+           (head.n == 0 || fingerprint_eq(&head, &at->head));
 }
 
 bool tail_finished(const struct tail *t)
@@ -382,8 +413,7 @@ struct list *tail_files(struct tail *t)
     return &t->files;
 }
 
-/* ---- birth and death
- * ------------------------------------------------------------------------------- */
+/* ---- birth and death ---- */
 
 struct tail *tail_new(uv_loop_t *loop, const char *pattern, bool once, size_t record_max,
                       const struct tail_ops *ops, struct err *e)
@@ -406,13 +436,20 @@ struct tail *tail_new(uv_loop_t *loop, const char *pattern, bool once, size_t re
     t->ops = *ops;
     t->once = once;
     t->paused = true;
+    t->quiet_ms = TAIL_QUIET_MS;
     t->record_max = record_max;
     list_init(&t->files);
     list_init(&t->ready);
+    list_init(&t->watched);
     uv_idle_init(loop, &t->idle);
     uv_timer_init(loop, &t->timer);
     t->handles_open = 2;
     return t;
+}
+
+void tail_set_quiet(struct tail *t, uint64_t quiet_ms)
+{
+    t->quiet_ms = quiet_ms;
 }
 
 static void on_handle_closed(struct tail *t)

@@ -55,14 +55,16 @@ struct tail_file {
     uint64_t device, inode;
     int64_t mtime_ns; /* when found: decides who is read first */
     uint64_t read_at;
-    uint64_t limit; /* once: read no further */
-    bool orphan;    /* no name of it matches any more */
-    bool done;      /* once: read to the limit */
-    int wd;         /* its own watch, or -1 */
-    uint64_t quiet_since_ms;
+    uint64_t limit;            /* once: read no further */
+    bool orphan;               /* no name of it matches any more */
+    bool done;                 /* once: read to the limit */
+    int wd;                    /* its own watch, or -1 */
+    uint64_t seen_end;         /* where the file ended when it was last read */
+    uint64_t quiet_since_ms;   /* since when it ends there */
     struct fingerprint before; /* of the bytes before read_at */
     struct list link;          /* all files */
     struct list ready;         /* those with news */
+    struct list watched;       /* those with a watch of their own */
     void *owner;
 };
 
@@ -85,12 +87,15 @@ struct tail_ops {
 
 struct tail *tail_new(uv_loop_t *loop, const char *pattern, bool once, size_t record_max,
                       const struct tail_ops *ops, struct err *e);
+/* Instead of TAIL_QUIET_MS; before the first scan. */
+void tail_set_quiet(struct tail *t, uint64_t quiet_ms);
 void tail_scan(struct tail *t);
 void tail_event(struct tail *t, int wd, uint32_t mask, const char *name);
 void tail_pause(struct tail *t, bool pause);
 void tail_close(struct tail *t, void (*on_closed)(void *ctx), void *ctx);
 
-/* Reading goes on at this offset; false when the bytes before it cannot be read. */
+/* Reading goes on at this offset; false when the bytes before it cannot be read. To be called from
+ * `found`, or from `bytes`, which then uses none of what it was told. */
 bool tail_seek(struct tail_file *f, uint64_t offset);
 /* The file's own bytes, for the owner: how many were read, or -1. */
 ssize_t tail_pread(const struct tail_file *f, void *to, size_t n, uint64_t offset);

@@ -9,6 +9,7 @@
 
 struct tail_dir {
     int wd;
+    unsigned scan; /* the scan that found it last */
     char *path;
 };
 
@@ -16,11 +17,14 @@ struct tail {
     struct tail_ops ops;
     char *pattern;
     bool once, paused, closing;
+    bool scan_due; /* the idle begins with a scan: one for all the events of a turn */
+    unsigned scan;
+    uint64_t quiet_ms;
     size_t record_max;
     uv_idle_t idle;
     uv_timer_t timer; /* runs only while there are orphans */
     unsigned handles_open;
-    struct list files, ready;
+    struct list files, ready, watched;
     void *by_path, *by_inode; /* tsearch trees of struct tail_file; orphans are not in by_path */
     struct tail_dir *dirs;    /* sorted by wd */
     size_t dirs_n, dirs_cap;
@@ -41,9 +45,11 @@ void tail_orphan(struct tail_file *f);
 void tail_wake(struct tail_file *f); /* it may have news */
 void tail_forget(struct tail_file *f);
 void tail_watch_itself(struct tail_file *f);
+void tail_unwatch_itself(struct tail_file *f);
 void tail_kick(struct tail *t); /* let the idle run if there is reason to */
 
 /* tail_scan.c */
+void tail_complain(struct tail *t, const char *path, const char *what); /* each once */
 int tail_open_path(struct tail *t, const char *path, struct stat *st);
 void tail_consider(struct tail *t, const char *path);
 void tail_scan_release(struct tail *t);

@@ -17,17 +17,17 @@
 
 #include "daemon/tail_in.h"
 
-#define COMPLAINTS_MAX 1000 /* remembered; then they may be told again */
+#define WATCH_PASSES_MAX 16
+#define COMPLAINTS_MAX   1000 /* remembered; then they may be told again */
 
-/* ---- complaints, each once
- * ------------------------------------------------------------------------- */
+/* ---- complaints, each once ---- */
 
 static int compare_text(const void *a, const void *b)
 {
     return strcmp(a, b);
 }
 
-static void complain(struct tail *t, const char *path, const char *what)
+void tail_complain(struct tail *t, const char *path, const char *what)
 {
     char *text = NULL;
     if (asprintf(&text, "%s: %s", path, what) < 0)
@@ -49,8 +49,7 @@ static void complain(struct tail *t, const char *path, const char *what)
     t->ops.complain(t->ops.ctx, path, what);
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 
 static bool same_inode(const struct stat *a, const struct stat *b)
 {
@@ -71,22 +70,25 @@ int tail_open_path(struct tail *t, const char *path, struct stat *st)
     struct stat link;
     if (lstat(path, &link) != 0) {
         if (errno != ENOENT && errno != ENOTDIR)
-            complain(t, path, strerror(errno));
+            tail_complain(t, path, strerror(errno));
         return -1;
     }
     bool is_link = S_ISLNK(link.st_mode);
-    if (!is_link && !S_ISREG(link.st_mode)) {
-        complain(t, path, "not a regular file, passed over");
+    *st = link;
+    if (is_link && stat(path, st) != 0)
+        return -1; /* dangling: an event tells when the link is made anew */
+    if (!S_ISREG(st->st_mode)) {
+        tail_complain(t, path, "not a regular file, passed over");
         return -1;
     }
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (is_link ? 0 : O_NOFOLLOW));
     if (fd < 0 || fstat(fd, st) != 0) {
         if (errno != ENOENT)
-            complain(t, path, strerror(errno));
+            tail_complain(t, path, strerror(errno));
     } else if (!S_ISREG(st->st_mode)) {
-        complain(t, path, "not a regular file, passed over");
+        tail_complain(t, path, "not a regular file, passed over");
     } else if (is_link && !link_is_trusted(path, &link, st)) {
-        complain(t, path, "a symbolic link of another owner, not followed");
+        tail_complain(t, path, "a symbolic link of another owner, not followed");
     } else {
         return fd;
     }
@@ -95,8 +97,7 @@ int tail_open_path(struct tail *t, const char *path, struct stat *st)
     return -1;
 }
 
-/* ---- one path
- * ------------------------------------------------------------------------------------- */
+/* ---- one path ---- */
 
 /* Never shipped, whatever the glob says: rotated files that somebody has packed. */
 static bool is_packed(const char *path)
@@ -118,6 +119,16 @@ static bool still_there(const struct tail_file *f)
     return !f->orphan && stat(f->path, &st) == 0 && st.st_ino == f->inode && st.st_dev == f->device;
 }
 
+/* Its directory tells nothing of what is written through another name in another directory. */
+static void watch_if_needed(struct tail_file *f, const struct stat *st)
+{
+    struct stat link;
+    if (st->st_nlink > 1 || (lstat(f->path, &link) == 0 && S_ISLNK(link.st_mode)))
+        tail_watch_itself(f);
+    else
+        tail_unwatch_itself(f);
+}
+
 static void take_up(struct tail *t, const char *path)
 {
     struct stat st;
@@ -127,23 +138,24 @@ static void take_up(struct tail *t, const char *path)
     struct tail_file *known = tail_find_inode(t, st.st_dev, st.st_ino);
     if (known != NULL) {
         close(fd);
-        if (!still_there(known))
+        if (!still_there(known)) {
             tail_rename(known, path);
+            watch_if_needed(known, &st);
+        }
+        tail_wake(known); /* whoever wrote into it may have used this name */
         return;
     }
     struct tail_file *f = tail_adopt(t, path, fd, &st);
     if (f == NULL) {
         close(fd);
-        complain(t, path, "out of memory");
+        tail_complain(t, path, "out of memory");
         return;
     }
     if (!t->ops.found(t->ops.ctx, f)) {
         tail_forget(f);
         return;
     }
-    struct stat link;
-    if (lstat(path, &link) == 0 && S_ISLNK(link.st_mode))
-        tail_watch_itself(f); /* its directory tells nothing of what happens to the target */
+    watch_if_needed(f, &st);
     tail_wake(f);
 }
 
@@ -163,8 +175,7 @@ void tail_consider(struct tail *t, const char *path)
     take_up(t, path);
 }
 
-/* ---- directories
- * ---------------------------------------------------------------------------------- */
+/* ---- directories ---- */
 
 static struct tail_dir *find_dir(struct tail *t, int wd)
 {
@@ -179,30 +190,51 @@ static struct tail_dir *find_dir(struct tail *t, int wd)
     return low < t->dirs_n && t->dirs[low].wd == wd ? &t->dirs[low] : NULL;
 }
 
-static int by_wd(const void *a, const void *b)
+/* Whether its path no longer leads to the directory that `path` leads to: a directory keeps its watch
+ * when it is renamed. */
+static bool has_moved(const struct tail_dir *d, const char *path)
 {
-    const struct tail_dir *x = a, *y = b;
-    return x->wd < y->wd ? -1 : x->wd > y->wd;
+    struct stat old, now;
+    return strcmp(d->path, path) != 0 && stat(path, &now) == 0 &&
+           (stat(d->path, &old) != 0 || !same_inode(&old, &now));
 }
 
-static void remember_dir(struct tail *t, int wd, const char *path)
+static bool make_room_for_dir(struct tail *t)
+{
+    if (t->dirs_n < t->dirs_cap)
+        return true;
+    size_t cap = t->dirs_cap == 0 ? 8 : t->dirs_cap * 2;
+    struct tail_dir *more = realloc(t->dirs, cap * sizeof *more);
+    if (more == NULL)
+        return false;
+    t->dirs = more;
+    t->dirs_cap = cap;
+    return true;
+}
+
+/* Whether it is news. */
+static bool remember_dir(struct tail *t, int wd, const char *path)
 {
     struct tail_dir *known = find_dir(t, wd);
     if (known != NULL)
-        return;
-    if (t->dirs_n == t->dirs_cap) {
-        size_t cap = t->dirs_cap == 0 ? 8 : t->dirs_cap * 2;
-        struct tail_dir *more = realloc(t->dirs, cap * sizeof *more);
-        if (more == NULL)
-            return;
-        t->dirs = more;
-        t->dirs_cap = cap;
-    }
+        known->scan = t->scan;
+    if (known != NULL && !has_moved(known, path))
+        return false;
     char *copy = strdup(path);
-    if (copy == NULL)
-        return;
-    t->dirs[t->dirs_n++] = (struct tail_dir){wd, copy};
-    qsort(t->dirs, t->dirs_n, sizeof *t->dirs, by_wd);
+    if (copy == NULL || (known == NULL && !make_room_for_dir(t))) {
+        free(copy);
+        return false;
+    }
+    if (known != NULL) {
+        free(known->path);
+        known->path = copy;
+        return true;
+    }
+    size_t at = t->dirs_n++;
+    for (; at > 0 && t->dirs[at - 1].wd > wd; at--)
+        t->dirs[at] = t->dirs[at - 1];
+    t->dirs[at] = (struct tail_dir){wd, t->scan, copy};
+    return true;
 }
 
 static void forget_dir(struct tail *t, struct tail_dir *d)
@@ -212,20 +244,36 @@ static void forget_dir(struct tail *t, struct tail_dir *d)
     memmove(d, d + 1, (size_t)(&t->dirs[t->dirs_n] - d) * sizeof *d);
 }
 
-static bool watch_one(struct tail *t, const char *path)
+/* Those that the last scan had no use for, such as the one above a directory that exists by now.
+ * Another tail may use the same watch: it hears IN_IGNORED, and looks anew. */
+static void drop_old_dirs(struct tail *t)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < t->dirs_n; i++) {
+        if (t->dirs[i].scan == t->scan) {
+            t->dirs[kept++] = t->dirs[i];
+            continue;
+        }
+        t->ops.unwatch(t->ops.ctx, t->dirs[i].wd);
+        free(t->dirs[i].path);
+    }
+    t->dirs_n = kept;
+}
+
+static bool watch_one(struct tail *t, const char *path, bool *news)
 {
     int wd = t->ops.watch_dir(t->ops.ctx, path);
     if (wd >= 0)
-        remember_dir(t, wd, path);
+        *news |= remember_dir(t, wd, path);
     else if (wd != -ENOENT && wd != -ENOTDIR)
-        complain(t, path,
-                 wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached"
-                               : strerror(-wd));
+        tail_complain(t, path,
+                      wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached"
+                                    : strerror(-wd));
     return wd >= 0;
 }
 
 /* The directories that match the first parts of the pattern; `end` is one of its slashes. */
-static bool watch_level(struct tail *t, size_t end)
+static bool watch_level(struct tail *t, size_t end, bool *news)
 {
     char part[TAIL_PATH_MAX];
     snprintf(part, sizeof part, "%.*s", (int)(end == 0 ? 1 : end), t->pattern);
@@ -233,34 +281,45 @@ static bool watch_level(struct tail *t, size_t end)
     bool any = false;
     if (glob(part, GLOB_NOSORT | GLOB_ONLYDIR, NULL, &g) == 0)
         for (size_t i = 0; i < g.gl_pathc; i++)
-            any |= watch_one(t, g.gl_pathv[i]);
+            any |= watch_one(t, g.gl_pathv[i], news);
     globfree(&g);
     return any;
 }
 
-/* From the last part back to the first wildcard, and on to the first level that exists. */
-static void watch_dirs(struct tail *t)
+/* From the last part back to the first wildcard, and on to the first level that exists. True: there
+ * were new ones. */
+static bool watch_levels(struct tail *t)
 {
     size_t wild = strcspn(t->pattern, "*?[");
-    bool any = false;
+    bool any = false, news = false;
     for (size_t end = strlen(t->pattern); end-- > 0;) {
         if (t->pattern[end] != '/')
             continue;
-        any |= watch_level(t, end);
+        any |= watch_level(t, end, &news);
         if (any && end < wild)
-            return;
+            break;
     }
+    return news;
 }
 
-/* ---- the scan
- * ------------------------------------------------------------------------------------- */
+/* A directory may be made between the look at its level and the watch on the one above; so look again
+ * until there is nothing new: then every later one is told by an event. */
+static void watch_dirs(struct tail *t)
+{
+    t->scan++;
+    for (int i = 0; i < WATCH_PASSES_MAX && watch_levels(t); i++) {
+    }
+    drop_old_dirs(t);
+}
+
+/* ---- the scan ---- */
 
 static struct tail *scanning; /* glob's error callback has no context */
 
 static int on_glob_error(const char *path, int error)
 {
     if (error != ENOENT && error != ENOTDIR)
-        complain(scanning, path, strerror(error));
+        tail_complain(scanning, path, strerror(error));
     return 0;
 }
 
@@ -294,6 +353,7 @@ static void sort_ready(struct tail *t)
 
 void tail_scan(struct tail *t)
 {
+    t->scan_due = false;
     if (!t->once)
         watch_dirs(t);
     LIST_FOR(it, save, &t->files)
@@ -312,16 +372,21 @@ void tail_scan(struct tail *t)
     tail_kick(t);
 }
 
-/* ---- events
- * ----------------------------------------------------------------------------------------- */
+/* ---- events ---- */
 
-static void wake_by_wd(struct tail *t, int wd)
+static void on_file_event(struct tail *t, int wd, uint32_t mask)
 {
-    LIST_FOR(it, save, &t->files)
+    LIST_FOR(it, save, &t->watched)
     {
-        struct tail_file *f = CONTAINER_OF(it, struct tail_file, link);
-        if (f->wd == wd)
-            tail_wake(f);
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, watched);
+        if (f->wd != wd)
+            continue;
+        if (mask & IN_IGNORED) { /* another tail follows the file too, and has dropped the watch */
+            tail_unwatch_itself(f);
+            tail_watch_itself(f);
+        }
+        tail_wake(f);
+        return;
     }
 }
 
@@ -347,13 +412,14 @@ void tail_event(struct tail *t, int wd, uint32_t mask, const char *name)
 {
     struct tail_dir *d = find_dir(t, wd);
     if (d == NULL) {
-        wake_by_wd(t, wd);
+        on_file_event(t, wd, mask);
         return;
     }
     if (mask & IN_IGNORED)
         forget_dir(t, d);
     if (mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_ISDIR)) {
-        tail_scan(t);
+        t->scan_due = true;
+        tail_kick(t);
         return;
     }
     char path[TAIL_PATH_MAX];
@@ -364,11 +430,10 @@ void tail_event(struct tail *t, int wd, uint32_t mask, const char *name)
 
 void tail_scan_release(struct tail *t)
 {
-    for (size_t i = 0; i < t->dirs_n; i++)
-        free(t->dirs[i].path);
+    t->scan++;
+    drop_old_dirs(t);
     free(t->dirs);
     t->dirs = NULL;
-    t->dirs_n = 0;
     tdestroy(t->complained, free);
     t->complained = NULL;
 }

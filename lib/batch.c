@@ -40,7 +40,8 @@ unsigned batch_settle(struct batch *b, const uint8_t *failed)
     }
     unsigned accepted = b->n - kept;
     b->n = kept;
-    b->window = b->window - accepted;
+    if (b->window > b->n)
+        b->window = b->n;
     return accepted;
 }
 

@@ -61,7 +61,7 @@ static inline bool ring_empty(const struct ring *r)
     return r->written == r->acked;
 }
 
-/* The largest record (key and data) that a ring of this size takes when it is less than half full. */
+/* The largest record (key and data) that may be asked for: an empty ring always takes it. */
 static inline size_t ring_record_max(const struct ring *r)
 {
     return (size_t)(r->size / 2) - sizeof(struct record) - 8;

@@ -103,7 +103,7 @@ def test_tls_with_an_authority_of_ones_own(ship, fakes, certificates):
 
 def test_a_certificate_that_is_not_trusted_is_refused_and_the_data_kept(ship, fakes, certificates):
     secure = fakes(tls_dir=certificates)
-    d = ship(lines(10), endpoint=secure.url).start()
+    d = ship(lines(10), endpoint=secure.url, stop_timeout="1s").start()
     d.wait_log("(?i)certificate")
     d.terminate()
     assert secure.requests == [] and secure.count("s") == 0
@@ -114,9 +114,9 @@ def test_a_certificate_that_is_not_trusted_is_refused_and_the_data_kept(ship, fa
 
 def test_a_certificate_for_another_host_is_refused(ship, fakes, certificates):
     secure = fakes(tls_dir=certificates)
-    d = ship(
-        lines(10), endpoint=f"https://localhost:{secure.port}", ca_bundle=secure.ca_bundle
-    ).start()
+    d = ship(lines(10), endpoint=f"https://localhost:{secure.port}", stop_timeout="1s")
+    d.settings["ca_bundle"] = secure.ca_bundle
+    d.start()
     d.wait_log("(?i)certificate|alternative|host")
     d.terminate()
     assert secure.requests == []
@@ -270,7 +270,8 @@ def test_an_outage_in_the_middle_is_sat_out(ship, fake):
 def test_a_port_that_nothing_listens_on_is_told_and_the_data_kept(ship, fake):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        d = ship(lines(10), endpoint=f"http://127.0.0.1:{bound.getsockname()[1]}").start()
+        nowhere = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        d = ship(lines(10), endpoint=nowhere, stop_timeout="1s").start()
         d.wait_log("level=(warn|error).*(?i:connect|refused)")
         d.terminate()
     d.settings["endpoint"] = fake.url
@@ -314,6 +315,7 @@ def test_a_stream_that_does_not_exist_yet_gets_its_records_when_it_does(ship, fa
 def test_a_wrong_secret_delivers_nothing_and_loses_nothing(ship, fake):
     d = ship(lines(10))
     d.env.update(harness.credentials(secret="wrong"))
+    d.settings["stop_timeout"] = "1s"
     d.start()
     line = d.wait_log("InvalidSignatureException")
     assert "wrong" not in line

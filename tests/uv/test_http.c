@@ -529,8 +529,10 @@ static void a_name_server_that_hangs_does_not_block_the_loop(void **state)
     struct server s;
     struct uvtest *t = *state;
     assert_int_equal(pipe(stuck_pipe), 0);
-    server_open(&s, t, SERVE_ECHO);
+    server_open(&s, t, SERVE_ECHO); /* once before we count: libuv keeps a descriptor in reserve */
+    server_close(&s);
     unsigned fds_before = uvtest_count_fds();
+    server_open(&s, t, SERVE_ECHO);
     client_open(&c, t);
     http_set_timeouts(c.http, 60, 60);
     const struct answer *a = ask(&c, "http://stuck.test/", STR("{}")); /* times out */
@@ -544,7 +546,7 @@ static void a_name_server_that_hangs_does_not_block_the_loop(void **state)
     client_close(&c);
     server_close(&s);
     assert_int_equal(write(stuck_pipe[1], "xx", 2), 2); /* lets the two threads go */
-    UVTEST_UNTIL(t, uvtest_count_fds() <= fds_before);
+    UVTEST_UNTIL(t, uvtest_count_fds() == fds_before);
     close(stuck_pipe[0]);
     close(stuck_pipe[1]);
 }

@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -119,8 +120,10 @@ static inline int uvtest_teardown(void **state)
 {
     struct uvtest *t = *state;
     uvtest_limit_file_size(0);
-    if (t->dir[0] != '\0')
+    if (t->dir[0] != '\0') {
+        umount2(t->dir, MNT_DETACH); /* for a test that failed with a small disk mounted there */
         nftw(t->dir, uvtest_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    }
     uv_close((uv_handle_t *)&t->tick, NULL);
     uv_run(&t->loop, UV_RUN_NOWAIT);
     int rc = uv_loop_close(&t->loop);
