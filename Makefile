@@ -1,6 +1,7 @@
 # tailrace - `make help` lists the targets.
 
-CC ?= gcc
+MAKEFLAGS += --no-builtin-rules
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 BUILD ?= build
 SAN ?=
 PKGS = libuv libcurl libcrypto jansson yaml-0.1
@@ -76,7 +77,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lssl $(LIBS)
 
-TESTS = $(call prog,$(UNIT_SRC:.c=)) $(call prog,$(UV_SRC:.c=)) $(call prog,$(FUZZ_SRC:.c=)) $(SIM)
+TESTS = $(call prog,$(UNIT_SRC)) $(call prog,$(UV_SRC)) $(call prog,$(FUZZ_SRC)) $(SIM)
 BENCHES = $(BUILD)/tests/bench/floor $(BUILD)/tests/bench/sink
 
 programs-for-tests: $(PROGRAMS) $(TESTS)
@@ -135,4 +136,5 @@ clean: ## remove what was built
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 .PHONY: all help clean install setup setup-build programs-for-tests test tidy demo sim bench fuzz
+.SUFFIXES:
 .SECONDARY:
