@@ -261,8 +261,8 @@ static bool is_quiet(struct tail_file *f, uint64_t end)
     return f->orphan && now_ms - f->quiet_since_ms >= f->tail->quiet_ms;
 }
 
-/* What stands at read_at, as far as the chunk and the limit go, behind the bytes before it. False: the
- * file cannot be read, or begins again. */
+/* What stands at read_at, as far as the chunk and the limit go, behind the bytes before it. False:
+ * the file cannot be read, or begins again. */
 static bool read_chunk(struct tail_file *f, size_t want, size_t *n)
 {
     struct tail *t = f->tail;
@@ -284,7 +284,8 @@ static bool read_chunk(struct tail_file *f, size_t want, size_t *n)
     return same;
 }
 
-/* One chunk of one file. Returns how many bytes were told; *wait: the owner wants no more for now. */
+/* One chunk of one file. Returns how many bytes were told; *wait: the owner wants no more for
+ * now. */
 static size_t read_some(struct tail_file *f, bool *wait)
 {
     struct tail *t = f->tail;

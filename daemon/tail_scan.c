@@ -190,8 +190,8 @@ static struct tail_dir *find_dir(struct tail *t, int wd)
     return low < t->dirs_n && t->dirs[low].wd == wd ? &t->dirs[low] : NULL;
 }
 
-/* Whether its path no longer leads to the directory that `path` leads to: a directory keeps its watch
- * when it is renamed. */
+/* Whether its path no longer leads to the directory that `path` leads to: a directory keeps its
+ * watch when it is renamed. */
 static bool has_moved(const struct tail_dir *d, const char *path)
 {
     struct stat old, now;
@@ -302,8 +302,8 @@ static bool watch_levels(struct tail *t)
     return news;
 }
 
-/* A directory may be made between the look at its level and the watch on the one above; so look again
- * until there is nothing new: then every later one is told by an event. */
+/* A directory may be made between the look at its level and the watch on the one above; so look
+ * again until there is nothing new: then every later one is told by an event. */
 static void watch_dirs(struct tail *t)
 {
     t->scan++;

@@ -1,12 +1,13 @@
 /* endpoint.h - where a service lives, and what an endpoint URL says.
  *
- * endpoint_default writes the service's own URL for a region ("https://kinesis.us-east-1.amazonaws.com"),
- * with the suffix of the region's partition (cn-*, us-iso-*, us-isob-*, eu-isoe-*, us-isof-*, eusc-*).
- * endpoint_parse takes apart an http:// or https:// URL with a host (a name, an IPv4 address or
- * [IPv6]) and an optional port and an optional trailing "/"; user names, paths, queries and fragments
- * are refused. `host` in the result is what the Host header must say: the port is part of it unless
- * it is the scheme's default. Strings are written into the struct; nothing is allocated.
- * Source: botocore's endpoint rule sets for kinesis and firehose.
+ * endpoint_default writes the service's own URL for a region
+ * ("https://kinesis.us-east-1.amazonaws.com"), with the suffix of the region's partition (cn-*,
+ * us-iso-*, us-isob-*, eu-isoe-*, us-isof-*, eusc-*). endpoint_parse takes apart an http:// or
+ * https:// URL with a host (a name, an IPv4 address or [IPv6]) and an optional port and an
+ * optional trailing "/"; user names, paths, queries and fragments are refused. `host` in the
+ * result is what the Host header must say: the port is part of it unless it is the scheme's
+ * default. Strings are written into the struct; nothing is allocated. Source: botocore's endpoint
+ * rule sets for kinesis and firehose.
  */
 #ifndef LIB_ENDPOINT_H
 #define LIB_ENDPOINT_H

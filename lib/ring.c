@@ -1,5 +1,6 @@
 /* A record goes where `written` points in its lap. When the rest of the block is too short, or the
- * lap has left enough room behind, the next lap begins at the front, up to where the tail still is. */
+ * lap has left enough room behind, the next lap begins at the front, up to where the tail still
+ * is. */
 #include "lib/ring.h"
 
 #include <stdlib.h>

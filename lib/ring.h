@@ -7,18 +7,19 @@
  *      |          '- the next record that no batch has borrowed yet
  *      '- the oldest record that is not DONE: all before it is delivered, by construction
  *
- * Put:    ring_reserve gives room for one record in one piece (NULL: full; nothing changed); fill in
- *         key and data, then ring_publish. One reservation at a time.
+ * Put:    ring_reserve gives room for one record in one piece (NULL: full; nothing changed); fill
+ *         in key and data, then ring_publish. One reservation at a time.
  * Take:   ring_peek shows the record at `taken` (NULL: none), ring_take passes it. It stays where
  *         it is.
  * Retire: ring_oldest shows the record at `acked` if it is DONE (NULL: it is not, or none is left);
  *         ring_retire passes it and frees its room.
  *
  * Laps. Records are whole and never wrap: where the next one goes back to the start of the block, a
- * new lap begins, at position `lap`; what is left behind the lap before is not used. All that is alive
- * lies in this lap or in the one before. A lap need not use the whole block: when the first half of
- * what it has used is free again, the next begins, so that a ring through which little flows stays
- * in the processor's caches and touches little memory. An empty ring begins anew at the start.
+ * new lap begins, at position `lap`; what is left behind the lap before is not used. All that is
+ * alive lies in this lap or in the one before. A lap need not use the whole block: when the first
+ * half of what it has used is free again, the next begins, so that a ring through which little
+ * flows stays in the processor's caches and touches little memory. An empty ring begins anew at
+ * the start.
  *
  *      block  [ new records ....>  free  [acked ...... the lap before ......] not used ]
  *             ^ lap                       ^ may not be passed

@@ -1,7 +1,7 @@
 /* stats.h - the counters of a pipeline, as rows: name, and one sentence.
  *
- * The struct, the log line at the end of a run and the tests all come from STATS; a counter exists by
- * having a row. Counters only grow.
+ * The struct, the log line at the end of a run and the tests all come from STATS; a counter exists
+ * by having a row. Counters only grow.
  */
 #ifndef LIB_STATS_H
 #define LIB_STATS_H

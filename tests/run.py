@@ -123,7 +123,7 @@ def main():
             run_e2e(count, "the programs as shipped", PLAIN)
     if only in (None, "san") and build(count, "ASan and UBSan", SANITISED, "SAN=1"):
         run_tests(count, SANITISED, SIM_SEEDS_SANITISED, SANITISER_ENV)
-        run_e2e(count, "with ASan and UBSan", SANITISED, ["-m", "not slow"], SANITISER_ENV)
+        run_e2e(count, "with ASan and UBSan", SANITISED, env=SANITISER_ENV)
     if only in (None, "clang") and shutil.which("clang"):
         build(count, "clang", CLANG, "CC=clang")
     print(f"{count.passed} passed, {count.failed} failed")

@@ -264,10 +264,13 @@ class Daemon:
             return ""
 
     def dead_letters(self, source):
+        """What is in the file of dead letters; a line that is being written does not count."""
         path = self.state / "dead-letter" / f"{source}.jsonl"
-        if not path.exists():
+        try:
+            whole = path.read_text().rpartition("\n")[0]
+        except FileNotFoundError:
             return []
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def status_kib(self, name):
         for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

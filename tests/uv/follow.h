@@ -39,6 +39,9 @@ struct record {
 struct follow {
     struct uvtest *uv;
     struct watch *watch;
+    bool watch_is_lent;
+    struct follow *other; /* hears the same events */
+    bool deaf;            /* events are lost on the way */
     struct tail *tail;
     struct record *records, **last;
     enum follow_take take;
@@ -184,8 +187,10 @@ static inline void follow_on_event(void *ctx, int wd, uint32_t mask, const char 
 {
     struct follow *fo = ctx;
     fo->events_n++;
-    if (fo->tail != NULL)
+    if (fo->tail != NULL && !fo->deaf)
         tail_event(fo->tail, wd, mask, name);
+    if (fo->other != NULL)
+        follow_on_event(fo->other, wd, mask, name);
 }
 
 static inline void follow_on_overflow(void *ctx)
@@ -222,13 +227,19 @@ static inline void follow_make_tail(struct follow *fo, const char *pattern, bool
     assert_non_null(fo->tail);
 }
 
-static inline struct follow *follow_open(struct uvtest *uv, const char *pattern)
+static inline struct follow *follow_new(struct uvtest *uv)
 {
     struct follow *fo = calloc(1, sizeof *fo);
     assert_non_null(fo);
     fo->uv = uv;
     fo->last = &fo->records;
     fo->room = SIZE_MAX;
+    return fo;
+}
+
+static inline struct follow *follow_open(struct uvtest *uv, const char *pattern)
+{
+    struct follow *fo = follow_new(uv);
     const struct watch_ops ops = {
         .ctx = fo, .event = follow_on_event, .overflow = follow_on_overflow};
     struct err e = {0};
@@ -240,12 +251,19 @@ static inline struct follow *follow_open(struct uvtest *uv, const char *pattern)
 
 static inline struct follow *follow_open_once(struct uvtest *uv, const char *pattern)
 {
-    struct follow *fo = calloc(1, sizeof *fo);
-    assert_non_null(fo);
-    fo->uv = uv;
-    fo->last = &fo->records;
-    fo->room = SIZE_MAX;
+    struct follow *fo = follow_new(uv);
     follow_make_tail(fo, pattern, true);
+    return fo;
+}
+
+/* A second tail on the watch of the first; to be closed before it. */
+static inline struct follow *follow_open_beside(struct follow *first, const char *pattern)
+{
+    struct follow *fo = follow_new(first->uv);
+    fo->watch = first->watch;
+    fo->watch_is_lent = true;
+    first->other = fo;
+    follow_make_tail(fo, pattern, false);
     return fo;
 }
 
@@ -285,7 +303,7 @@ static inline void follow_close(struct follow *fo)
     if (fo->tail != NULL)
         follow_close_tail(fo);
     unsigned before = fo->closed_n;
-    if (fo->watch != NULL) {
+    if (fo->watch != NULL && !fo->watch_is_lent) {
         watch_close(fo->watch, follow_on_closed, fo);
         UVTEST_UNTIL(fo->uv, fo->closed_n == before + 1);
     }
