@@ -4,7 +4,7 @@ MAKEFLAGS += --no-builtin-rules
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 BUILD ?= build
 SAN ?=
-PKGS = libuv libcurl libcrypto jansson yaml-0.1
+PKGS = libuv libcurl libcrypto jansson yaml-0.1 libpcre2-8
 WARN = -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
        -Wwrite-strings -Wconversion -Wno-sign-conversion -Wundef -Wformat=2
 ifeq ($(SAN),)

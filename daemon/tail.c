@@ -350,6 +350,8 @@ static void on_timer(uv_timer_t *timer)
     }
     if (orphans == 0)
         uv_timer_stop(&t->timer);
+    else
+        tail_check_dirs(t);
 }
 
 /* ---- for the owner ---- */

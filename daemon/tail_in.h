@@ -10,6 +10,7 @@
 struct tail_dir {
     int wd;
     unsigned scan; /* the scan that found it last */
+    uint64_t device, inode;
     char *path;
 };
 
@@ -51,6 +52,7 @@ void tail_kick(struct tail *t); /* let the idle run if there is reason to */
 /* tail_scan.c */
 void tail_complain(struct tail *t, const char *path, const char *what); /* each once */
 int tail_open_path(struct tail *t, const char *path, struct stat *st);
+void tail_check_dirs(struct tail *t);
 void tail_consider(struct tail *t, const char *path);
 void tail_scan_release(struct tail *t);
 

@@ -190,13 +190,12 @@ static struct tail_dir *find_dir(struct tail *t, int wd)
     return low < t->dirs_n && t->dirs[low].wd == wd ? &t->dirs[low] : NULL;
 }
 
-/* Whether its path no longer leads to the directory that `path` leads to: a directory keeps its
- * watch when it is renamed. */
-static bool has_moved(const struct tail_dir *d, const char *path)
+/* Does the path that the tail knows it by still lead to it? A directory keeps its watch when it is
+ * renamed. */
+static bool dir_is_there(const struct tail_dir *d)
 {
-    struct stat old, now;
-    return strcmp(d->path, path) != 0 && stat(path, &now) == 0 &&
-           (stat(d->path, &old) != 0 || !same_inode(&old, &now));
+    struct stat st;
+    return stat(d->path, &st) == 0 && st.st_ino == d->inode && st.st_dev == d->device;
 }
 
 static bool make_room_for_dir(struct tail *t)
@@ -212,28 +211,38 @@ static bool make_room_for_dir(struct tail *t)
     return true;
 }
 
-/* Whether it is news. */
+static bool add_dir(struct tail *t, const struct tail_dir *dir)
+{
+    if (!make_room_for_dir(t))
+        return false;
+    size_t at = t->dirs_n++;
+    for (; at > 0 && t->dirs[at - 1].wd > dir->wd; at--)
+        t->dirs[at] = t->dirs[at - 1];
+    t->dirs[at] = *dir;
+    return true;
+}
+
+/* Whether it is news. One that has gone by now is: the levels above have to be looked at. */
 static bool remember_dir(struct tail *t, int wd, const char *path)
 {
     struct tail_dir *known = find_dir(t, wd);
     if (known != NULL)
         known->scan = t->scan;
-    if (known != NULL && !has_moved(known, path))
+    if (known != NULL && (strcmp(known->path, path) == 0 || dir_is_there(known)))
         return false;
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return true;
     char *copy = strdup(path);
-    if (copy == NULL || (known == NULL && !make_room_for_dir(t))) {
+    struct tail_dir dir = {wd, t->scan, st.st_dev, st.st_ino, copy};
+    if (copy == NULL || (known == NULL && !add_dir(t, &dir))) {
         free(copy);
         return false;
     }
     if (known != NULL) {
         free(known->path);
-        known->path = copy;
-        return true;
+        *known = dir;
     }
-    size_t at = t->dirs_n++;
-    for (; at > 0 && t->dirs[at - 1].wd > wd; at--)
-        t->dirs[at] = t->dirs[at - 1];
-    t->dirs[at] = (struct tail_dir){wd, t->scan, copy};
     return true;
 }
 
@@ -310,6 +319,15 @@ static void watch_dirs(struct tail *t)
     for (int i = 0; i < WATCH_PASSES_MAX && watch_levels(t); i++) {
     }
     drop_old_dirs(t);
+}
+
+/* A directory is removed, for inotify, only when nobody holds a file in it open any more: and an orphan
+ * does. So while there are orphans, this is asked now and then. */
+void tail_check_dirs(struct tail *t)
+{
+    for (size_t i = 0; i < t->dirs_n && !t->scan_due; i++)
+        t->scan_due = !dir_is_there(&t->dirs[i]);
+    tail_kick(t);
 }
 
 /* ---- the scan ---- */

@@ -52,6 +52,7 @@ find_missing() {
     need_library libssl-dev libcrypto
     need_library libjansson-dev jansson
     need_library libyaml-dev yaml-0.1
+    need_library libpcre2-dev libpcre2-8
     [ "$what" = build ] && return
     need ca-certificates there '/etc/ssl/certs/ca-certificates.crt'
     need python3 command -v python3

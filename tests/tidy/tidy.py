@@ -28,7 +28,7 @@ PURE = set(
     " __memmove_chk __memset_chk __snprintf_chk __vsnprintf_chk __cpu_model __cpu_indicator_init"
     " _GLOBAL_OFFSET_TABLE_ __isoc99_sscanf explicit_bzero bcmp".split()
 )
-PURE_PREFIXES = ("yaml_", "EVP_", "HMAC", "OPENSSL_", "SHA256", "CRYPTO_", "OSSL_", "__asan_", "__ubsan_")
+PURE_PREFIXES = ("yaml_", "pcre2_", "EVP_", "HMAC", "OPENSSL_", "SHA256", "CRYPTO_", "OSSL_", "__asan_", "__ubsan_")
 
 
 def sources(*folders):
