@@ -53,6 +53,7 @@
 enum shape_format { FORMAT_LINE, FORMAT_JSON, FORMAT_CSV };
 enum shape_type { TYPE_STRING, TYPE_INT, TYPE_DOUBLE, TYPE_BOOL };
 enum shape_kind { FIELD_FROM, FIELD_CONST, FIELD_OBJECT };
+enum shape_encoding { ENCODING_UTF8, ENCODING_LATIN1, ENCODING_UTF16LE, ENCODING_UTF16BE };
 
 struct shape_field {
     char *name;
@@ -68,6 +69,7 @@ struct shape_field {
 
 struct shape_spec {
     enum shape_format format;
+    enum shape_encoding encoding; /* of the framed records; what is sent is UTF-8 */
     char delimiter;
     char **columns; /* csv: names given by the configuration; none: each file's first row */
     size_t columns_n;
