@@ -21,6 +21,7 @@ static void collect(struct service *s, struct now now)
                 continue;
             fo->entry->at.mid_record = o->delivered_mid;
             fo->entry->seen_s = now.wall_ms / 1000;
+            ledger_touch(fo->entry);
         }
     }
     followed_free_retired(s);
@@ -41,6 +42,7 @@ static void on_saved(void *ctx, const struct err *e)
     struct service *s = ctx;
     s->saving_now = false;
     s->save_failed = e != NULL;
+    ledger_end_save(&s->ledger, e == NULL);
     uint64_t held;
     if (e == NULL) {
         if (s->state == SERVICE_STARTING)
@@ -63,12 +65,13 @@ static void begin(struct service *s, struct now now)
     struct buf text;
     buf_init(&text, CHECKPOINT_BYTES_MAX);
     collect(s, now);
-    ledger_expire(&s->ledger, now.wall_ms / 1000);
-    ledger_encode(&s->ledger, &text);
+    ledger_expire(&s->ledger, now.wall_ms / 1000, NULL, NULL);
+    bool whole;
+    ledger_begin_save(&s->ledger, &text, &whole);
     s->dirty = false;
     s->saving_now = true;
     s->next_save_ms = now.mono_ms + SAVE_EVERY_MS;
-    checkpoint_save(&s->store, &text);
+    checkpoint_save(&s->store, &text, whole);
 }
 
 uint64_t saving_turn(struct service *s, struct now now)

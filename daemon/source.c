@@ -115,6 +115,7 @@ static void start_followed(struct source *src, struct followed *fo, struct ledge
     struct service *s = src->service;
     entry->live = true;
     entry->seen_s = service_now(s).wall_ms / 1000;
+    ledger_touch(entry);
     fo->entry = entry;
     input_start(&fo->input, entry->at.offset, entry->at.mid_record);
     s->dirty = true;
@@ -156,6 +157,7 @@ static void start_again(struct source *src, struct tail_file *f)
         abort();
     }
     old->entry->at = (struct position){.device = f->device, .inode = f->inode};
+    ledger_touch(old->entry);
     start_followed(src, fo, old->entry);
     followed_retire(old);
     f->owner = fo;
@@ -265,7 +267,7 @@ static void on_lost(void *ctx, struct tail_file *f)
     if (fo->entry != NULL && tail_position(f, o->delivered, &fo->entry->at))
         fo->entry->at.mid_record = o->delivered_mid;
     if (fo->entry != NULL)
-        ledger_leave(src->ledger, fo->entry);
+        ledger_leave(fo->entry);
     log_debug(log_msg("closed"), log_s("source", src->name), log_s("path", f->path),
               log_u("offset", o->delivered));
     src->service->dirty = true;

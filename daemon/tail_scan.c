@@ -321,8 +321,8 @@ static void watch_dirs(struct tail *t)
     drop_old_dirs(t);
 }
 
-/* A directory is removed, for inotify, only when nobody holds a file in it open any more: and an orphan
- * does. So while there are orphans, this is asked now and then. */
+/* A directory is removed, for inotify, only when nobody holds a file in it open any more; and an
+ * orphan does. So while there are orphans, this is asked now and then. */
 void tail_check_dirs(struct tail *t)
 {
     for (size_t i = 0; i < t->dirs_n && !t->scan_due; i++)

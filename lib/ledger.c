@@ -4,12 +4,15 @@
 
 void ledger_init(struct ledger *l)
 {
+    *l = (struct ledger){.clock = 1, .must_be_whole = true};
     list_init(&l->sources);
+    list_init(&l->touched);
 }
 
 static void drop_file(struct ledger_file *f)
 {
     list_del(&f->link);
+    list_del(&f->touched);
     free(f->path);
     free(f);
 }
@@ -48,21 +51,41 @@ struct ledger_source *ledger_add_source(struct ledger *l, const char *name)
         free(s);
         return NULL;
     }
+    s->ledger = l;
     list_init(&s->files);
     list_add_tail(&l->sources, &s->link);
+    l->must_be_whole = true;
     return s;
 }
 
-struct ledger_file *ledger_add(struct ledger_source *s, const char *path)
+void ledger_touch(struct ledger_file *f)
+{
+    struct ledger *l = f->source->ledger;
+    f->touched_at = l->clock;
+    list_del(&f->touched);
+    list_add_tail(&l->touched, &f->touched);
+}
+
+static struct ledger_file *add_with_id(struct ledger_source *s, const char *path, uint64_t id)
 {
     struct ledger_file *f = calloc(1, sizeof *f);
     if (f == NULL || (f->path = strdup(path)) == NULL) {
         free(f);
         return NULL;
     }
+    f->source = s;
+    f->id = id;
     f->live = true;
+    list_init(&f->touched);
     list_add_tail(&s->files, &f->link);
+    s->ledger->files_n++;
+    ledger_touch(f);
     return f;
+}
+
+struct ledger_file *ledger_add(struct ledger_source *s, const char *path)
+{
+    return add_with_id(s, path, ++s->ledger->last_id);
 }
 
 bool ledger_rename(struct ledger_file *f, const char *path)
@@ -72,27 +95,42 @@ bool ledger_rename(struct ledger_file *f, const char *path)
         return false;
     free(f->path);
     f->path = copy;
+    ledger_touch(f);
     return true;
 }
 
-void ledger_leave(struct ledger_source *s, struct ledger_file *f)
+void ledger_leave(struct ledger_file *f)
 {
     f->live = false;
-    s->index_stale = true;
+    f->source->index_stale = true;
+    ledger_touch(f);
+}
+
+void ledger_drop(struct ledger_file *f)
+{
+    struct ledger *l = f->source->ledger;
+    f->source->index_stale = true;
+    l->must_be_whole = true;
+    l->files_n--;
+    drop_file(f);
 }
 
 static bool load_source(struct ledger *l, const struct checkpoint_source *from)
 {
-    struct ledger_source *s = ledger_add_source(l, from->name);
-    if (s == NULL)
+    struct ledger_source *s = ledger_find_source(l, from->name);
+    if (s == NULL && (s = ledger_add_source(l, from->name)) == NULL)
         return false;
     for (size_t i = 0; i < from->files_n; i++) {
-        struct ledger_file *f = ledger_add(s, from->files[i].path);
+        const struct checkpoint_file *file = &from->files[i];
+        struct ledger_file *f = add_with_id(s, file->path, file->id);
         if (f == NULL)
             return false;
-        f->at = from->files[i].at;
-        f->seen_s = from->files[i].seen_s;
+        f->at = file->at;
+        f->seen_s = file->seen_s;
+        f->size = file->size;
         f->live = false;
+        if (f->id > l->last_id)
+            l->last_id = f->id;
     }
     s->index_stale = true;
     return true;
@@ -101,6 +139,7 @@ static bool load_source(struct ledger *l, const struct checkpoint_source *from)
 bool ledger_load(struct ledger *l, struct checkpoint *c)
 {
     bool ok = true;
+    l->generation = c->generation;
     for (size_t i = 0; ok && i < c->sources_n; i++)
         ok = load_source(l, &c->sources[i]);
     checkpoint_release(c);
@@ -171,7 +210,8 @@ struct ledger_file *ledger_find(struct ledger_source *s, uint64_t inode,
     return NULL;
 }
 
-void ledger_expire(struct ledger *l, uint64_t now_s)
+void ledger_expire(struct ledger *l, uint64_t now_s,
+                   void (*tell)(void *ctx, const struct ledger_file *f), void *ctx)
 {
     LIST_FOR(it, save, &l->sources)
     {
@@ -181,37 +221,63 @@ void ledger_expire(struct ledger *l, uint64_t now_s)
             struct ledger_file *f = CONTAINER_OF(jt, struct ledger_file, link);
             if (f->live || f->seen_s + LEDGER_TTL_S >= now_s)
                 continue;
-            drop_file(f);
-            s->index_stale = true;
+            if (tell != NULL)
+                tell(ctx, f);
+            ledger_drop(f);
         }
     }
 }
 
-static bool view_source(const struct ledger_source *s, struct checkpoint_source *to)
+/* ---- saving ---- */
+
+/* How many entries have changed since the last whole document; counted up to `most`. */
+static size_t count_recent(const struct ledger *l, size_t most)
 {
-    to->name = s->name;
+    size_t n = 0;
+    for (const struct list *it = l->touched.prev; it != &l->touched && n < most; it = it->prev) {
+        if (CONTAINER_OF(it, struct ledger_file, touched)->touched_at <= l->whole_at)
+            break;
+        n++;
+    }
+    return n;
+}
+
+static bool must_be_whole(const struct ledger *l)
+{
+    size_t most = l->files_n / LEDGER_RECENT_OF + 1;
+    return l->must_be_whole || l->files_n <= LEDGER_SMALL_N || count_recent(l, most) == most;
+}
+
+/* Borrowed strings: thrown away after the encoding. */
+static struct checkpoint_file view_of(const struct ledger_file *f)
+{
+    return (struct checkpoint_file){
+        .path = f->path, .at = f->at, .seen_s = f->seen_s, .size = f->size, .id = f->id};
+}
+
+static bool view_whole(const struct ledger_source *s, struct checkpoint_source *to)
+{
+    *to = (struct checkpoint_source){.name = s->name};
     to->files = calloc(count(&s->files) + 1, sizeof *to->files);
     if (to->files == NULL)
         return false;
     LIST_FOR(it, save, &s->files)
     {
-        const struct ledger_file *f = CONTAINER_OF(it, struct ledger_file, link);
-        to->files[to->files_n++] =
-            (struct checkpoint_file){.path = f->path, .at = f->at, .seen_s = f->seen_s};
+        to->files[to->files_n++] = view_of(CONTAINER_OF(it, struct ledger_file, link));
     }
     return true;
 }
 
-/* A view of borrowed strings, encoded and thrown away. */
-void ledger_encode(const struct ledger *l, struct buf *out)
+static void encode_whole(const struct ledger *l, struct buf *out)
 {
-    struct checkpoint view = {.sources = calloc(count(&l->sources) + 1, sizeof *view.sources)};
+    struct checkpoint view = {.generation = l->generation,
+                              .sources = calloc(count(&l->sources) + 1, sizeof *view.sources)};
     bool ok = view.sources != NULL;
     LIST_FOR(it, save, &l->sources)
     {
         if (ok)
-            ok = view_source(CONTAINER_OF(it, struct ledger_source, link),
-                             &view.sources[view.sources_n++]);
+            ok = view_whole(CONTAINER_OF(it, struct ledger_source, link),
+                            &view.sources[view.sources_n++]);
     }
     if (ok)
         checkpoint_encode(&view, out);
@@ -220,4 +286,71 @@ void ledger_encode(const struct ledger *l, struct buf *out)
     for (size_t i = 0; i < view.sources_n; i++)
         free(view.sources[i].files);
     free(view.sources);
+}
+
+static int by_source(const void *a, const void *b)
+{
+    const struct ledger_file *x = *(struct ledger_file *const *)a;
+    const struct ledger_file *y = *(struct ledger_file *const *)b;
+    if (x->source != y->source)
+        return x->source < y->source ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* The n entries that were touched last, grouped by their source. */
+static void encode_entries(const struct ledger *l, size_t n, struct ledger_file **entries,
+                           struct checkpoint_file *files, struct checkpoint_source *sources,
+                           struct buf *out)
+{
+    const struct list *it = l->touched.prev;
+    for (size_t i = 0; i < n; i++, it = it->prev)
+        entries[i] = CONTAINER_OF(it, struct ledger_file, touched);
+    qsort(entries, n, sizeof(struct ledger_file *), by_source);
+    struct checkpoint view = {.generation = l->generation, .sources = sources};
+    for (size_t i = 0; i < n; i++) {
+        files[i] = view_of(entries[i]);
+        if (i == 0 || entries[i]->source != entries[i - 1]->source)
+            sources[view.sources_n++] =
+                (struct checkpoint_source){.name = entries[i]->source->name, .files = &files[i]};
+        sources[view.sources_n - 1].files_n++;
+    }
+    checkpoint_encode(&view, out);
+}
+
+static void encode_recent(const struct ledger *l, struct buf *out)
+{
+    size_t n = count_recent(l, l->files_n);
+    struct ledger_file **entries = calloc(n + 1, sizeof(struct ledger_file *));
+    struct checkpoint_file *files = calloc(n + 1, sizeof *files);
+    struct checkpoint_source *sources = calloc(n + 1, sizeof *sources);
+    if (entries != NULL && files != NULL && sources != NULL)
+        encode_entries(l, n, entries, files, sources, out);
+    else
+        out->failed = true;
+    free(entries);
+    free(files);
+    free(sources);
+}
+
+void ledger_begin_save(struct ledger *l, struct buf *out, bool *whole)
+{
+    *whole = l->saving_whole = must_be_whole(l);
+    l->before_whole_at = l->whole_at;
+    if (l->saving_whole) {
+        l->generation++;
+        l->whole_at = l->clock;
+        encode_whole(l, out);
+    } else {
+        encode_recent(l, out);
+    }
+    l->must_be_whole = false;
+    l->clock++;
+}
+
+void ledger_end_save(struct ledger *l, bool ok)
+{
+    if (ok || !l->saving_whole)
+        return;
+    l->whole_at = l->before_whole_at;
+    l->must_be_whole = true;
 }

@@ -18,8 +18,9 @@
  *   dead_letter   store this record; answered by pipeline_dead_stored(token), later, not from
  *                 inside
  *   dead_room     whether a dead letter of so many bytes would fit now
- *   steer         true: stop reading (the ring is 7/8 full, or a record found no room in it);
- *                 false: go on (it is half empty)
+ *   steer         true: stop reading (the ring is 7/8 full or a record found no room in it, until
+ *                 it is half empty; or the flight is full and the next requests lie ready); false:
+ *                 go on
  *   trouble       something a person should know: the pipeline's health changed, or is still bad;
  *                 `credentials` asks for fresh ones
  *

@@ -95,8 +95,11 @@ static void put_fingerprint(struct buf *out, const struct fingerprint *f)
 
 static void put_file(struct buf *out, const struct checkpoint_file *f)
 {
-    assert(position_sane(&f->at) && f->seen_s <= OFFSET_MAX);
-    buf_puts(out, "\n{");
+    assert(position_sane(&f->at) && f->seen_s <= OFFSET_MAX &&
+           f->size <= OFFSET_MAX);
+    buf_puts(out, "\n{\"id\":\"");
+    put_number(out, f->id);
+    buf_puts(out, "\",");
     put_text(out, "path", f->path);
     buf_puts(out, ",\"device\":\"");
     put_number(out, f->at.device);
@@ -108,6 +111,8 @@ static void put_file(struct buf *out, const struct checkpoint_file *f)
     buf_puts(out, f->at.mid_record ? "true" : "false");
     buf_puts(out, ",\"seen\":");
     put_number(out, f->seen_s);
+    buf_puts(out, ",\"size\":");
+    put_number(out, f->size);
     buf_puts(out, ",\"head\":");
     put_fingerprint(out, &f->at.head);
     buf_puts(out, ",\"tail\":");
@@ -119,6 +124,8 @@ void checkpoint_encode(const struct checkpoint *c, struct buf *out)
 {
     buf_puts(out, "{\"version\":");
     put_number(out, CHECKPOINT_VERSION);
+    buf_puts(out, ",\"generation\":");
+    put_number(out, c->generation);
     buf_puts(out, ",\"sources\":[");
     for (size_t i = 0; i < c->sources_n; i++) {
         const struct checkpoint_source *s = &c->sources[i];
@@ -317,12 +324,14 @@ static struct checkpoint_file read_file(struct reader *r)
     struct checkpoint_file f = {0};
     if (++r->files_n > CHECKPOINT_FILES_MAX)
         fail(r, ERR_RANGE, "it has more than %d files", CHECKPOINT_FILES_MAX);
+    f.id = read_quoted_number(r, "id");
     f.path = read_text(r, "path");
     f.at.device = read_quoted_number(r, "device");
     f.at.inode = read_quoted_number(r, "inode");
     f.at.offset = read_number(r, "offset", OFFSET_MAX);
     f.at.mid_record = read_bool(r, "mid_record");
     f.seen_s = read_number(r, "seen", OFFSET_MAX);
+    f.size = read_number(r, "size", OFFSET_MAX);
     f.at.head = read_fingerprint(r, "head", FINGERPRINT_MAX);
     f.at.tail = read_fingerprint(r, "tail", f.at.offset);
     expect(r, JSON_CLOSE, "the end of the file's entry");
@@ -420,6 +429,7 @@ int checkpoint_decode(struct str text, struct checkpoint *c, struct err *e)
     json_scan_init(&r.scan, text);
     expect(&r, JSON_OBJECT, "an object");
     read_version(&r);
+    made.generation = read_number(&r, "generation", OFFSET_MAX);
     read_key(&r, "sources");
     expect(&r, JSON_ARRAY, "a list of sources");
     if (r.rc == 0)

@@ -10,17 +10,26 @@
  * free):
  *
  *   {"version": 1,
+ *    "generation": 7,                  which checkpoint this is; see below
  *    "sources": [                      one for each source ever started, also without files
  *      {"name": "crimes-csv",          unique
  *       "files": [
- *         {"path": "/srv/crimes/a.csv",
+ *         {"id": "3",                  decimal in a string: names this entry for good
+ *          "path": "/srv/crimes/a.csv",
  *          "device": "64769",          decimal in a string: it may need all 64 bits
  *          "inode": "1311",            likewise
  *          "offset": 104857600,        0..2^63-1; every record up to it is delivered
  *          "mid_record": false,        true: skip up to the end of the record the offset is in
  *          "seen": 1793419200,         Unix time, seconds: when it was last followed
+ *          "size": 104857999,          its size then
  *          "head": {"n": 1024, "hash": "<32 hex digits>"},
  *          "tail": {"n": 1024, "hash": "<32 hex digits>"}}]}]}
+ *
+ * A checkpoint of many files is kept in two documents, so that its cost goes with the files that move:
+ * a whole one, and a recent one that holds only the entries that have changed since the whole one was
+ * written, and has its generation. checkpoint_merge puts them together: entries of the recent one take
+ * the place of those with the same id, or are added; a recent one of another generation is left over
+ * from before the whole one, and is ignored (it is released in any case).
  *
  * A fingerprint's hash is the first 16 bytes of the SHA-256 of its n bytes; the tail's bytes end
  * at the offset, so its n is at most that. A name or path that is not UTF-8 stands, as hex digits,
@@ -68,6 +77,8 @@ struct checkpoint_file {
     char *path;
     struct position at;
     uint64_t seen_s; /* when somebody last followed it, Unix time in seconds */
+    uint64_t size;   /* as last seen */
+    uint64_t id;     /* unlike any other in the checkpoint; 0: none yet */
 };
 
 struct checkpoint_source {
@@ -77,6 +88,7 @@ struct checkpoint_source {
 };
 
 struct checkpoint {
+    uint64_t generation;
     struct checkpoint_source *sources;
     size_t sources_n;
 };
@@ -86,5 +98,6 @@ bool position_sane(const struct position *p);
 void checkpoint_encode(const struct checkpoint *c, struct buf *out);
 int checkpoint_decode(struct str text, struct checkpoint *c, struct err *e);
 void checkpoint_release(struct checkpoint *c);
+bool checkpoint_merge(struct checkpoint *whole, struct checkpoint *recent); /* false: no memory */
 
 #endif

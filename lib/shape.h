@@ -43,6 +43,7 @@
 
 #include "lib/buf.h"
 #include "lib/csv.h"
+#include "lib/encoding.h"
 #include "lib/err.h"
 #include "lib/rng.h"
 
@@ -53,7 +54,6 @@
 enum shape_format { FORMAT_LINE, FORMAT_JSON, FORMAT_CSV };
 enum shape_type { TYPE_STRING, TYPE_INT, TYPE_DOUBLE, TYPE_BOOL };
 enum shape_kind { FIELD_FROM, FIELD_CONST, FIELD_OBJECT };
-enum shape_encoding { ENCODING_UTF8, ENCODING_LATIN1, ENCODING_UTF16LE, ENCODING_UTF16BE };
 
 struct shape_field {
     char *name;

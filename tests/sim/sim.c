@@ -227,11 +227,13 @@ static void begin_save(struct shipper *s)
         size_t i = (size_t)(in - s->inputs);
         s->entries[i]->at = position_at(&s->world->files[i], o->delivered);
         s->entries[i]->at.mid_record = o->delivered_mid;
+        ledger_touch(s->entries[i]);
         list_del(it);
     }
     struct buf text;
     buf_init(&text, MIB);
-    ledger_encode(&s->ledger, &text);
+    bool whole;
+    ledger_begin_save(&s->ledger, &text, &whole);
     buf_cstr(&text);
     if (text.failed)
         abort();

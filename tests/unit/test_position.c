@@ -166,8 +166,8 @@ static void names_and_paths_come_back_byte_for_byte(void **state)
 
 /* One good entry; the tests below replace a part of it. */
 static const char good[] =
-    "{\"version\":1,\"sources\":[\n{\"name\":\"crimes\",\"files\":[\n"
-    "{\"path\":\"/a\",\"device\":\"12\",\"inode\":\"34\",\"offset\":56,\"mid_record\":false,"
+    "{\"version\":1,\"generation\":1,\"sources\":[\n{\"name\":\"crimes\",\"files\":[\n"
+    "{\"id\":\"1\",\"path\":\"/a\",\"device\":\"12\",\"inode\":\"34\",\"offset\":56,\"mid_record\":false,"
     "\"seen\":9,\"head\":" PRINT(7) ",\"tail\":" PRINT(8) "}]}]}\n";
 
 static void the_format_is_this_one(void **state)
@@ -325,7 +325,7 @@ static void bounds_are_inclusive(void **state)
 {
     (void)state;
     static const char text[] =
-        "{\"version\":1,\"sources\":[{\"name\":\"s\",\"files\":[{\"path\":\"p\",\"device\":"
+        "{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"s\",\"files\":[{\"id\":\"1\",\"path\":\"p\",\"device\":"
         "\"18446744073709551615\",\"inode\":\"0\",\"offset\":9223372036854775807,"
         "\"mid_record\":true,\"seen\":0,\"head\":" PRINT(1024) ",\"tail\":" PRINT(1024) "}]}]}";
     struct checkpoint c;
@@ -339,7 +339,7 @@ static void bounds_are_inclusive(void **state)
 static void a_source_may_stand_there_once(void **state)
 {
     (void)state;
-    assert_refused(STR("{\"version\":1,\"sources\":[{\"name\":\"a\",\"files\":[]},"
+    assert_refused(STR("{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"a\",\"files\":[]},"
                        "{\"name\":\"b\",\"files\":[]},{\"name\":\"a\",\"files\":[]}]}"),
                    ERR_SYNTAX, "the source \"a\" is there twice");
 }
@@ -381,7 +381,7 @@ static void limits_are_kept(void **state)
     (void)state;
     struct buf b;
     buf_init(&b, 64 * MIB);
-    buf_puts(&b, "{\"version\":1,\"sources\":[{\"name\":\"s\",\"files\":[");
+    buf_puts(&b, "{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"s\",\"files\":[");
     const char *file = strstr(good, "{\"path\"");
     size_t file_n = (size_t)(strstr(good, "}]}]}") - file) + 1;
     for (size_t i = 0; i <= CHECKPOINT_FILES_MAX; i++) {
@@ -399,7 +399,7 @@ static void limits_are_kept(void **state)
     assert_int_equal(c.sources[0].files_n, CHECKPOINT_FILES_MAX);
     checkpoint_release(&c);
     buf_reset(&b);
-    buf_puts(&b, "{\"version\":1,\"sources\":[");
+    buf_puts(&b, "{\"version\":1,\"generation\":1,\"sources\":[");
     for (size_t i = 0; i <= CHECKPOINT_SOURCES_MAX; i++)
         buf_printf(&b, "%s{\"name\":\"s%zu\",\"files\":[]}", i > 0 ? "," : "", i);
     buf_puts(&b, "]}");

@@ -345,8 +345,7 @@ static inline unsigned follow_complaints(struct follow *fo, const char *name, co
     return n;
 }
 
-/* ---- what writers do ----------------------------------------------------------------------------
- */
+/* ---- what writers do ---- */
 
 static inline void follow_write_at(struct uvtest *t, const char *name, int flags, const void *p,
                                    size_t n)
@@ -389,6 +388,47 @@ static inline void set_age(struct uvtest *t, const char *name, long seconds)
     const struct timespec times[2] = {{.tv_sec = 1700000000 - seconds},
                                       {.tv_sec = 1700000000 - seconds}};
     assert_int_equal(utimensat(AT_FDCWD, uvtest_path(t, name), times, 0), 0);
+}
+
+/* The old writer of a file: it keeps its descriptor whatever the file is called by now. */
+static inline int open_writer(struct uvtest *t, const char *name)
+{
+    int fd = open(uvtest_path(t, name), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static inline void say(int fd, const char *text)
+{
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+}
+
+static inline void move_over(struct uvtest *t, const char *from, const char *to, unsigned flags)
+{
+    char old[512];
+    snprintf(old, sizeof old, "%s", uvtest_path(t, from));
+    assert_int_equal(renameat2(AT_FDCWD, old, AT_FDCWD, uvtest_path(t, to), flags), 0);
+}
+
+static inline void link_file(struct uvtest *t, const char *target, const char *name)
+{
+    assert_int_equal(symlink(target, uvtest_path(t, name)), 0);
+}
+
+static inline void hard_link(struct uvtest *t, const char *target, const char *name)
+{
+    char old[512];
+    snprintf(old, sizeof old, "%s", uvtest_path(t, target));
+    assert_int_equal(link(old, uvtest_path(t, name)), 0);
+}
+
+static inline struct record *nth_found(struct follow *fo, unsigned n)
+{
+    struct record *r = fo->records;
+    while (r != NULL && n-- > 0)
+        r = r->next;
+    assert_non_null(r);
+    return r;
 }
 
 /* n bytes of numbered lines, to be freed: no two stretches of them are equal. */

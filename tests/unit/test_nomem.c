@@ -1,0 +1,380 @@
+/* Memory that runs out: malloc, calloc, realloc and free of the whole program are these here. While a
+ * test is armed, the n-th allocation fails, once for each n, until everything succeeds; nothing may
+ * crash, and all that was allocated must be free again afterwards (the sanitizers' leak check sees to
+ * that where they are built in; there, strdup does not come by here). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "lib/input.h"
+#include "lib/ledger.h"
+#include "tests/unit/fakes.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifdef SANITIZED
+#define REAL(name) __interceptor_##name
+#else
+#define REAL(name) __libc_##name
+#endif
+
+void *REAL(malloc)(size_t n);
+void *REAL(calloc)(size_t n, size_t size);
+void *REAL(realloc)(void *p, size_t n);
+void REAL(free)(void *p);
+
+static bool armed, failed;
+static long left, alive;
+
+static bool fails(void)
+{
+    if (!armed || left-- != 0)
+        return false;
+    return failed = true;
+}
+
+__attribute__((visibility("default"))) void *malloc(size_t n)
+{
+    void *p = fails() ? NULL : REAL(malloc)(n);
+    alive += p != NULL;
+    return p;
+}
+
+__attribute__((visibility("default"))) void *calloc(size_t n, size_t size)
+{
+    void *p = fails() ? NULL : REAL(calloc)(n, size);
+    alive += p != NULL;
+    return p;
+}
+
+__attribute__((visibility("default"))) void *realloc(void *was, size_t n)
+{
+    void *p = fails() ? NULL : REAL(realloc)(was, n);
+    alive += p != NULL && was == NULL;
+    return p;
+}
+
+__attribute__((visibility("default"))) void free(void *p)
+{
+    alive -= p != NULL;
+    REAL(free)(p);
+}
+
+/* Runs `once` with the first, second, ... allocation failing. It returns whether it got what it wanted,
+ * and must get it when nothing has failed; `enough` allocations at least must have been tried. */
+static void fail_each(bool (*once)(void), unsigned enough)
+{
+    assert_true(once()); /* what is kept for good (by libcrypto, say) is kept now */
+    for (long n = 0;; n++) {
+        assert_true(n < 10000);
+        long before = alive;
+        left = n;
+        failed = false;
+        bool ok = once();
+        armed = false;
+#ifndef SANITIZED
+        if (alive != before)
+            fail_msg("allocation %ld failed, and %ld are left over", n, alive - before);
+#else
+        (void)before;
+#endif
+        if (failed)
+            continue;
+        assert_true(ok);
+        assert_true(n >= (long)enough);
+        return;
+    }
+}
+
+/* ---- shapes ------------------------------------------------------------------------------------ */
+
+static struct shape_field children[] = {
+    {.name = (char *)"c", .from = (char *)"b", .type = TYPE_INT},
+};
+
+static struct shape_field fields[] = {
+    {.name = (char *)"t",
+     .from = (char *)"a",
+     .parse = (char *)"%Y",
+     .print = (char *)"%A %B %d %Y"},
+    {.name = (char *)"o", .kind = FIELD_OBJECT, .children = children, .children_n = 1},
+    {.name = (char *)"k", .kind = FIELD_CONST, .constant = (char *)"[1,2]"},
+    {.name = (char *)"h", .from = (char *)"@host"},
+};
+
+static struct shape_spec spec = {.format = FORMAT_CSV,
+                                 .delimiter = ',',
+                                 .key = (char *)"{a}-{c}",
+                                 .fields = fields,
+                                 .fields_n = ARRAY_LEN(fields),
+                                 .max_record = 64 * KIB};
+
+static const struct str header[] = {{"a", 1}, {"b", 1}, {"c", 1}};
+
+static bool shape_once(void)
+{
+    struct err e = {0};
+    armed = true;
+    struct shape *s = shape_new(&spec, "host", &e);
+    if (s == NULL) {
+        armed = false;
+        assert_int_equal(e.code, ERR_NOMEM);
+        assert_true(e.text[0] != '\0');
+        return false;
+    }
+    struct shape_columns *c = shape_bind(s, header, 3, NULL);
+    armed = false;
+    bool ok = c != NULL;
+    shape_columns_free(c);
+    shape_free(s);
+    return ok;
+}
+
+static void a_shape_is_made_or_not(void **state)
+{
+    (void)state;
+    fail_each(shape_once, 10);
+}
+
+static void columns_without_a_template_are_bound_or_not(void **state)
+{
+    (void)state;
+    spec.fields_n = 0;
+    fail_each(shape_once, 8);
+    spec.fields_n = ARRAY_LEN(fields);
+}
+
+/* Either SHAPE_NOMEM, or the very record that would have come with memory. */
+static bool apply_once(void)
+{
+    static struct csv_row row;
+    struct err e;
+    struct rng r;
+    rng_seed(&r, 1);
+    struct shape *s = shape_new(&spec, "host", &e);
+    struct shape_columns *c = shape_bind(s, header, 3, NULL);
+    csv_row_init(&row, KIB);
+    const struct str raw = STR("2006,5,ccccccccccccccccccccccccccccccccccccccccccccccc");
+    assert_int_equal(csv_row_next(&row, raw, ',', true), CSV_ROW);
+    const struct shape_in in = {.raw = raw, .row = &row, .columns = c, .path = STR("/x")};
+    struct shape_out out;
+    armed = true;
+    enum shape_result result = shape_apply(s, &in, &r, &out);
+    armed = false;
+    bool ok = result == SHAPE_RECORD;
+    assert_true(ok || result == SHAPE_NOMEM);
+    assert_true(!ok || str_eq(out.data, STR("{\"t\":\"Sunday January 01 2006\",\"o\":{\"c\":5},"
+                                            "\"k\":[1,2],\"h\":\"host\"}")));
+    assert_true(!ok || (out.key.n == 52 && out.key_fallbacks == 0));
+    csv_row_release(&row);
+    shape_columns_free(c);
+    shape_free(s);
+    return ok;
+}
+
+static void a_record_is_shaped_right_or_not_at_all(void **state)
+{
+    (void)state;
+    fail_each(apply_once, 3);
+}
+
+/* ---- pipelines --------------------------------------------------------------------------------- */
+
+static const struct pipeline_options options = {
+    .stream = "s", .region = "r", .url = "http://u/", .host = "u", .linger_ms = 0, .in_flight = 2};
+static const struct sign_credentials credentials = {"AKID", "secret", "token"};
+
+static bool pipeline_once(void)
+{
+    static struct fakes f;
+    const struct pipeline_ops ops = {.ctx = &f,
+                                     .send = fakes_on_send,
+                                     .dead_letter = fakes_on_dead,
+                                     .dead_room = fakes_dead_room,
+                                     .steer = fakes_on_steer,
+                                     .trouble = fakes_on_trouble};
+    armed = true;
+    struct pipeline *p = pipeline_new(64 * KIB, &ops, 1);
+    bool ok = p != NULL && pipeline_configure(p, &options) && pipeline_credentials(p, &credentials);
+    armed = false;
+    pipeline_free(p);
+    return ok;
+}
+
+static void a_pipeline_is_made_or_not(void **state)
+{
+    (void)state;
+    fail_each(pipeline_once, 10);
+}
+
+static struct fakes world;
+
+/* Configured anew without memory, it goes on as before; a request for which there is none waits. */
+static bool deliver_once(void)
+{
+    fakes_init(&world, MIB);
+    struct origin o = {0};
+    list_init(&o.moved);
+    const struct pipeline_item item = {
+        .kind = RECORD_DATA, .key = STR("k"), .data = STR("d"), .end = 1};
+    assert_int_equal(pipeline_put(world.p, world.now, &o, &item), PUT_OK);
+    o.read_at = 1;
+    buf_reserve(&world.body, 4 * KIB); /* the fakes' own memory is not what is tested */
+    buf_reserve(&world.requests[0].answer, KIB);
+    armed = true;
+    bool ok = pipeline_configure(world.p, &options);
+    ok &= pipeline_credentials(world.p, &credentials);
+    uint64_t due = fakes_pump(&world);
+    armed = false;
+    ok &= world.sent == 1;
+    assert_true(world.sent == 1 || (due > world.now.mono_ms && due < UINT64_MAX));
+    if (world.sent == 0)
+        world.now.mono_ms = due;
+    fakes_settle(&world);
+    assert_int_equal(o.delivered, 1);
+    list_del(&o.moved);
+    fakes_release(&world);
+    return ok;
+}
+
+static void a_record_is_delivered_when_there_is_memory_again(void **state)
+{
+    (void)state;
+    fail_each(deliver_once, 10);
+}
+
+/* ---- inputs ------------------------------------------------------------------------------------ */
+
+static char *names[] = {(char *)"a", (char *)"b", (char *)"c"};
+
+/* What finds no memory is offered again, and comes once. */
+static bool feed_once(void)
+{
+    fakes_init(&world, MIB);
+    struct err e;
+    struct shape *s = shape_new(&spec, "host", &e);
+    struct input in;
+    input_init(&in, world.p, s, &spec, "/x");
+    input_start(&in, 0, false);
+    const struct str file = STR("a,\"b\",c\n2006,\"1\"\"\",\"x\"\"y\"\n2007,2,y\n");
+    bool ok = true;
+    armed = true;
+    for (unsigned i = 0; in.origin.read_at < file.n && i < 5; i++) {
+        size_t at = (size_t)in.origin.read_at, used;
+        if (input_needs_header(&in) && !input_header(&in, file, false)) {
+            ok = false;
+            continue;
+        }
+        struct str rest = {file.p + at, file.n - at};
+        ok &= input_feed(&in, world.now, rest, true, &used) == INPUT_MORE;
+    }
+    armed = false;
+    assert_int_equal(in.origin.read_at, file.n);
+    assert_int_equal(pipeline_stats(world.p)->records_in, spec.columns_n > 0 ? 3 : 2);
+    fakes_settle(&world);
+    assert_int_equal(in.origin.delivered, file.n);
+    input_release(&in);
+    shape_free(s);
+    fakes_release(&world);
+    return ok;
+}
+
+static void a_file_is_read_once_memory_or_not(void **state)
+{
+    (void)state;
+    fail_each(feed_once, 5);
+    spec.columns = names;
+    spec.columns_n = ARRAY_LEN(names);
+    fail_each(feed_once, 5);
+    spec.columns_n = 0;
+}
+
+/* ---- ledgers ----------------------------------------------------------------------------------- */
+
+static const char document[] =
+    "{\"version\":1,\"sources\":[{\"name\":\"a\",\"files\":["
+    "{\"path\":\"/"
+    "x\",\"device\":\"1\",\"inode\":\"2\",\"offset\":0,\"mid_record\":false,\"seen\":1,"
+    "\"head\":{\"n\":0,\"hash\":\"00000000000000000000000000000000\"},"
+    "\"tail\":{\"n\":0,\"hash\":\"00000000000000000000000000000000\"}}]},"
+    "{\"name\":\"b\",\"files\":[]}]}";
+
+static bool load_once(void)
+{
+    struct checkpoint c;
+    struct err e;
+    if (checkpoint_decode(STR(document), &c, &e) != 0)
+        fail_msg("%s", e.text);
+    struct ledger l;
+    ledger_init(&l);
+    armed = true;
+    bool ok = ledger_load(&l, &c);
+    armed = false;
+    assert_int_equal(c.sources_n, 0);
+    ledger_release(&l);
+    return ok;
+}
+
+static void a_checkpoint_is_loaded_or_not(void **state)
+{
+    (void)state;
+#ifdef SANITIZED
+    fail_each(load_once, 3);
+#else
+    fail_each(load_once, 6);
+#endif
+}
+
+/* Without memory a file is not known again, and its data sent again: allowed, and for now only. */
+static bool find_once(void)
+{
+    struct ledger l;
+    ledger_init(&l);
+    struct ledger_source *s = ledger_add_source(&l, "a");
+    struct ledger_file *f = ledger_add(s, "/x");
+    f->at.inode = 7;
+    ledger_leave(s, f);
+    struct buf b;
+    buf_init(&b, 4 * KIB);
+    armed = true;
+    bool found = ledger_find(s, 7, NULL) == f;
+    bool renamed = ledger_rename(f, "/y");
+    ledger_encode(&l, &b);
+    armed = false;
+    assert_string_equal(f->path, renamed ? "/y" : "/x");
+    assert_ptr_equal(ledger_find(s, 7, NULL), f);
+    bool ok = found && renamed && !b.failed;
+    buf_release(&b);
+    ledger_release(&l);
+    return ok;
+}
+
+static void a_ledger_without_memory_forgets_nothing(void **state)
+{
+    (void)state;
+    fail_each(find_once, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_shape_is_made_or_not),
+        cmocka_unit_test(columns_without_a_template_are_bound_or_not),
+        cmocka_unit_test(a_record_is_shaped_right_or_not_at_all),
+        cmocka_unit_test(a_pipeline_is_made_or_not),
+        cmocka_unit_test(a_record_is_delivered_when_there_is_memory_again),
+        cmocka_unit_test(a_file_is_read_once_memory_or_not),
+        cmocka_unit_test(a_checkpoint_is_loaded_or_not),
+        cmocka_unit_test(a_ledger_without_memory_forgets_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
