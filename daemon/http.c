@@ -12,9 +12,9 @@
  * in error; curl then reads and writes once to find out for itself, because only an error it saw in
  * a read makes it repeat a request on a new connection when a kept one had gone stale.
  *
- * Watchers of sockets are kept for the next socket of the same number, as curl takes them up and
- * puts them down with every request. While no transfer is under way neither a watcher nor the timer
- * is active: an idle stream wakes nobody.
+ * A watcher ends when curl has no more use for its socket: one that was kept would, when it is closed
+ * later, make libuv forget whatever socket has the number by then, also one of another stream. While
+ * no transfer is under way neither a watcher nor the timer is active: an idle stream wakes nobody.
  */
 #include "daemon/http.h"
 
@@ -27,10 +27,11 @@
 #include "lib/list.h"
 
 /* So that a request of 500 records goes out in one write after its header. */
-#define UPLOAD_CHUNK (256 * KIB)
-#define ANSWER_CHUNK (64 * KIB)
-#define ANSWER_KEEP  (256 * KIB) /* memory a slot keeps for its next answer */
-#define DNS_KEEP_S   60
+#define UPLOAD_CHUNK  (256 * KIB)
+#define ANSWER_CHUNK  (64 * KIB)
+#define ANSWER_KEEP   (256 * KIB) /* memory a slot keeps for its next answer */
+#define DNS_KEEP_S    60
+#define HTTP_LINE_MAX (64 * KIB) /* a header line; session tokens have no documented bound */
 
 struct watcher {
     uv_poll_t poll;
@@ -47,7 +48,8 @@ struct slot {
     bool busy;
     CURLcode refused; /* CURLE_OK, or why curl did not even take the transfer */
     struct buf answer;
-    struct curl_slist headers[HTTP_HEADERS_MAX + 1]; /* borrowed text, one for "Expect:" */
+    struct buf lines; /* of the header; a session token may be among them */
+    struct curl_slist headers[HTTP_HEADERS_MAX + 1]; /* into lines, and one for "Expect:" */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -56,7 +58,6 @@ struct http {
     CURLM *multi;
     uv_timer_t timer;
     struct list watchers;
-    unsigned watchers_n;
     unsigned open_n; /* handles whose close callback is still to come */
     unsigned refused_n;
     uint64_t connect_timeout_ms, total_timeout_ms;
@@ -106,19 +107,13 @@ static void watcher_start(struct watcher *w)
 
 static void watcher_close(struct watcher *w)
 {
+    w->events = 0;
     list_del(&w->link);
-    w->http->watchers_n--;
     uv_close((uv_handle_t *)&w->poll, on_watcher_closed);
 }
 
-static struct watcher *watcher_for(struct http *h, curl_socket_t fd)
+static struct watcher *watcher_new(struct http *h, curl_socket_t fd)
 {
-    LIST_FOR(it, next, &h->watchers)
-    {
-        struct watcher *known = CONTAINER_OF(it, struct watcher, link);
-        if (known->fd == fd)
-            return known;
-    }
     struct watcher *w = calloc(1, sizeof *w);
     if (w == NULL || uv_poll_init_socket(h->loop, &w->poll, fd) != 0) {
         free(w);
@@ -127,7 +122,6 @@ static struct watcher *watcher_for(struct http *h, curl_socket_t fd)
     w->http = h;
     w->fd = fd;
     list_add_tail(&h->watchers, &w->link);
-    h->watchers_n++;
     h->open_n++;
     return w;
 }
@@ -158,14 +152,11 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
         if (w == NULL)
             return 0;
         curl_multi_assign(h->multi, fd, NULL);
-        w->events = 0;
-        uv_poll_stop(&w->poll);
-        if (h->watchers_n > 2 * h->slots_n)
-            watcher_close(w);
+        watcher_close(w);
         return 0;
     }
     if (w == NULL) {
-        w = watcher_for(h, fd);
+        w = watcher_new(h, fd);
         if (w == NULL)
             return -1;
         curl_multi_assign(h->multi, fd, w);
@@ -309,6 +300,7 @@ static void release_curl(struct http *h)
             curl_multi_remove_handle(h->multi, s->easy);
         curl_easy_cleanup(s->easy);
         buf_release(&s->answer);
+        buf_wipe_release(&s->lines);
     }
     if (h->multi != NULL)
         curl_multi_cleanup(h->multi);
@@ -322,6 +314,7 @@ static bool slots_init(struct http *h, const struct http_options *o)
         s->http = h;
         s->index = i;
         buf_init(&s->answer, HTTP_ANSWER_MAX);
+        buf_init(&s->lines, HTTP_HEADERS_MAX * HTTP_LINE_MAX);
         s->easy = curl_easy_init();
         if (s->easy == NULL || !prepare(s, o))
             return false;
@@ -369,15 +362,27 @@ void http_set_timeouts(struct http *h, uint64_t connect_timeout_ms, uint64_t tot
     h->total_timeout_ms = min_u64(total_timeout_ms, INT_MAX);
 }
 
-/* curl only reads the list during the transfer, so it needs no copies and no allocation. */
+/* curl reads the lines when the connection is there, and again when it repeats the request on
+ * another one. They are copied: by then the caller may have new credentials or a new host. The list
+ * lives as long as the slot. NULL: no memory. */
 static struct curl_slist *link_headers(struct slot *s, const char *const *lines)
 {
     static char no_expect[] = "Expect:"; /* or curl waits a second for a 100 before a large body */
-    size_t n = 0;
-    for (; lines[n] != NULL; n++) {
-        assert(n < HTTP_HEADERS_MAX);
-        s->headers[n] = (struct curl_slist){(char *)(uintptr_t)lines[n], &s->headers[n + 1]};
+    size_t n = 0, bytes = 0, at = 0;
+    for (; lines[n] != NULL; n++)
+        bytes += strlen(lines[n]) + 1;
+    assert(n <= HTTP_HEADERS_MAX);
+    buf_wipe_release(&s->lines); /* not reset: to grow would leave a copy behind */
+    char *to = buf_reserve(&s->lines, bytes + 1);
+    if (to == NULL)
+        return NULL;
+    for (size_t i = 0; i < n; i++) {
+        size_t size = strlen(lines[i]) + 1;
+        memcpy(to + at, lines[i], size);
+        s->headers[i] = (struct curl_slist){to + at, &s->headers[i + 1]};
+        at += size;
     }
+    buf_commit(&s->lines, bytes);
     s->headers[n] = (struct curl_slist){no_expect, NULL};
     return s->headers;
 }
@@ -385,9 +390,11 @@ static struct curl_slist *link_headers(struct slot *s, const char *const *lines)
 static CURLcode apply(struct slot *s, const struct http_request *r)
 {
     const struct http *h = s->http;
-    CURLcode bad = curl_easy_setopt(s->easy, CURLOPT_URL, r->url);
+    struct curl_slist *headers = link_headers(s, r->headers);
+    CURLcode bad = headers == NULL ? CURLE_OUT_OF_MEMORY : CURLE_OK;
 #define SET(option, value) bad = bad != CURLE_OK ? bad : curl_easy_setopt(s->easy, option, value)
-    SET(CURLOPT_HTTPHEADER, link_headers(s, r->headers));
+    SET(CURLOPT_URL, r->url);
+    SET(CURLOPT_HTTPHEADER, headers);
     SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.n);
     SET(CURLOPT_POSTFIELDS, r->body.n > 0 ? r->body.p : "");
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)h->connect_timeout_ms);

@@ -3,7 +3,7 @@
  * One struct http serves one stream. It has `slots` reusable transfers; which is free is the
  * caller's book-keeping (the pipeline's). Connections are kept alive and shared by the slots.
  *
- * http_send starts a POST. The url, the header lines and the body are borrowed until
+ * http_send starts a POST. The url and the header lines are copied; the body is borrowed until
  * done(ctx, slot, &result) is called: exactly once, later, on the loop, never from inside
  * http_send. done may send again, on this slot too, and may close.
  *

@@ -45,6 +45,7 @@
 #include "lib/csv.h"
 #include "lib/encoding.h"
 #include "lib/err.h"
+#include "lib/multiline.h"
 #include "lib/rng.h"
 
 #define SHAPE_KEY_CHARS_MAX 256 /* Kinesis counts Unicode characters, not bytes */
@@ -89,6 +90,7 @@ struct shape_in {
     const struct shape_columns *columns; /* csv only */
     struct str path;
     uint64_t offset;
+    struct str suffix; /* put behind the text: the raw record is only the first part of one */
 };
 
 struct shape_out {
@@ -96,6 +98,8 @@ struct shape_out {
     bool key_plain; /* the key is ours: nothing in it to escape */
     unsigned bad_values, bytes_replaced, key_fallbacks, ragged_rows;
     const char *reason; /* SHAPE_DEAD: a sentence, alive until the next shape_apply */
+    bool too_long;      /* SHAPE_DEAD: data and key are over max_record */
+    bool may_be_cut;    /* and the data is only text: less of it, with a suffix, would do; key is set */
 };
 
 enum shape_result { SHAPE_RECORD, SHAPE_DEAD, SHAPE_NOMEM };

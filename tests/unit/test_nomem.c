@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include <openssl/crypto.h>
 
 #include "lib/input.h"
 #include "lib/ledger.h"
@@ -69,11 +70,31 @@ __attribute__((visibility("default"))) void free(void *p)
     REAL(free)(p);
 }
 
+/* libcrypto's own memory is left alone: without it hash.c gives up by contract. */
+static void *crypto_malloc(size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return REAL(malloc)(n);
+}
+
+static void *crypto_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return REAL(realloc)(p, n);
+}
+
+static void crypto_free(void *p, const char *file, int line)
+{
+    (void)file, (void)line;
+    REAL(free)(p);
+}
+
 /* Runs `once` with the first, second, ... allocation failing. It returns whether it got what it wanted,
  * and must get it when nothing has failed; `enough` allocations at least must have been tried. */
 static void fail_each(bool (*once)(void), unsigned enough)
 {
-    assert_true(once()); /* what is kept for good (by libcrypto, say) is kept now */
+    left = -1;
+    assert_true(once());
     for (long n = 0;; n++) {
         assert_true(n < 10000);
         long before = alive;
@@ -184,7 +205,7 @@ static bool apply_once(void)
 static void a_record_is_shaped_right_or_not_at_all(void **state)
 {
     (void)state;
-    fail_each(apply_once, 3);
+    fail_each(apply_once, 2);
 }
 
 /* ---- pipelines --------------------------------------------------------------------------------- */
@@ -300,20 +321,29 @@ static void a_file_is_read_once_memory_or_not(void **state)
 
 /* ---- ledgers ----------------------------------------------------------------------------------- */
 
-static const char document[] =
-    "{\"version\":1,\"sources\":[{\"name\":\"a\",\"files\":["
-    "{\"path\":\"/"
-    "x\",\"device\":\"1\",\"inode\":\"2\",\"offset\":0,\"mid_record\":false,\"seen\":1,"
-    "\"head\":{\"n\":0,\"hash\":\"00000000000000000000000000000000\"},"
-    "\"tail\":{\"n\":0,\"hash\":\"00000000000000000000000000000000\"}}]},"
-    "{\"name\":\"b\",\"files\":[]}]}";
+/* Two sources, the first with a file. */
+static void make_document(struct buf *out)
+{
+    struct ledger l;
+    bool whole;
+    ledger_init(&l);
+    ledger_add(ledger_add_source(&l, "a"), "/x")->at.inode = 2;
+    ledger_add_source(&l, "b");
+    ledger_begin_save(&l, out, &whole);
+    ledger_release(&l);
+    assert_false(out->failed);
+}
 
 static bool load_once(void)
 {
+    struct buf document;
+    buf_init(&document, 4 * KIB);
+    make_document(&document);
     struct checkpoint c;
     struct err e;
-    if (checkpoint_decode(STR(document), &c, &e) != 0)
+    if (checkpoint_decode(buf_str(&document), &c, &e) != 0)
         fail_msg("%s", e.text);
+    buf_release(&document);
     struct ledger l;
     ledger_init(&l);
     armed = true;
@@ -342,13 +372,14 @@ static bool find_once(void)
     struct ledger_source *s = ledger_add_source(&l, "a");
     struct ledger_file *f = ledger_add(s, "/x");
     f->at.inode = 7;
-    ledger_leave(s, f);
+    ledger_leave(f);
     struct buf b;
     buf_init(&b, 4 * KIB);
     armed = true;
     bool found = ledger_find(s, 7, NULL) == f;
-    bool renamed = ledger_rename(f, "/y");
-    ledger_encode(&l, &b);
+    bool renamed = ledger_rename(f, "/y"), whole;
+    ledger_begin_save(&l, &b, &whole);
+    ledger_end_save(&l, !b.failed);
     armed = false;
     assert_string_equal(f->path, renamed ? "/y" : "/x");
     assert_ptr_equal(ledger_find(s, 7, NULL), f);
@@ -366,6 +397,8 @@ static void a_ledger_without_memory_forgets_nothing(void **state)
 
 int main(void)
 {
+    if (CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free) != 1)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_shape_is_made_or_not),
         cmocka_unit_test(columns_without_a_template_are_bound_or_not),

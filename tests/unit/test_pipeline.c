@@ -397,10 +397,7 @@ static void only_so_many_batches_wait(void **state)
     assert_int_equal(pipeline_ring(f.p)->untaken_n, 500);
     f.now.mono_ms = due;
     fakes_pump(&f);
-    assert_int_equal(f.requests[0].n, 1); /* a retry makes room */
-    fakes_accept_all(&f);
-    fakes_pump(&f);
-    assert_int_equal(pipeline_ring(f.p)->untaken_n, 0);
+    assert_int_equal(f.requests[0].n, 1); /* a retry, not a new batch */
     later(BACKOFF_CAP_MS);
     fakes_settle(&f);
     assert_int_equal(origin.delivered, origin.read_at);
@@ -829,6 +826,25 @@ static void a_ring_that_is_nearly_full_pauses_its_sources_until_half_is_free(voi
     assert_int_equal(f.steers, 2);
 }
 
+/* The answers come in while the sources still read: the turn that learns that there was no room is
+ * the one in which all of it becomes free, and no other turn is sure to follow. */
+static void no_room_in_the_turn_that_empties_the_ring_pauses_nobody(void **state)
+{
+    (void)state;
+    begin(8 * MIB, 0, 2);
+    const size_t n = MIB - sizeof(struct record) - 1; /* with its key, exactly an eighth */
+    for (unsigned i = 0; i < 7; i++)
+        assert_int_equal(put_to(&origin, RECORD_DATA, 'g', n), PUT_OK);
+    fakes_pump(&f);
+    assert_int_equal(f.flying, 2);
+    assert_false(f.paused);
+    fakes_accept_all(&f);
+    assert_int_equal(put_to(&origin, RECORD_DATA, 'g', n + 1), PUT_FULL);
+    assert_int_equal(fakes_pump(&f), NEVER);
+    assert_true(pipeline_empty(f.p));
+    assert_false(f.paused);
+}
+
 static void a_record_that_finds_no_room_pauses_the_sources(void **state)
 {
     (void)state;
@@ -1142,6 +1158,7 @@ int main(void)
         T(refusals_wait_while_the_dead_letters_are_all_in_work),
         T(without_room_a_dead_record_is_not_taken_in),
         T(a_ring_that_is_nearly_full_pauses_its_sources_until_half_is_free),
+        T(no_room_in_the_turn_that_empties_the_ring_pauses_nobody),
         T(a_record_that_finds_no_room_pauses_the_sources),
         T(while_all_is_well_reading_keeps_pace_with_sending),
         T(in_trouble_the_ring_takes_what_it_can),

@@ -389,6 +389,48 @@ static void a_close_in_the_middle_calls_nobody_but_on_closed(void **state)
     }
 }
 
+/* curl looks at them when it is connected, and again when it has to repeat the request. */
+static void url_and_header_lines_are_free_once_http_send_returns(void **state)
+{
+    struct client c;
+    struct server s;
+    server_open(&s, *state, SERVE_ECHO);
+    client_open(&c, *state);
+    char url[sizeof s.url], line[] = "X-Amz-Security-Token: first";
+    snprintf(url, sizeof url, "%s", s.url);
+    const char *headers[] = {line, NULL};
+    http_send(c.http, 0, &(struct http_request){.url = url, .headers = headers, .body = STR("{}")});
+    memset(url, 'x', sizeof url - 1);
+    memset(line, 'x', sizeof line - 1);
+    headers[0] = NULL;
+    UVTEST_UNTIL(c.t, c.done_n == 1);
+    assert_int_equal(c.answers[0].status, 200);
+    assert_non_null(strstr(buf_cstr(&s.head), "\r\nX-Amz-Security-Token: first\r\n"));
+    client_close(&c);
+    server_close(&s);
+}
+
+/* The number of a socket that one client has closed may be another's by the time the first ends. */
+static void a_close_does_not_touch_the_sockets_of_others(void **state)
+{
+    struct client first, second;
+    struct server s;
+    server_open(&s, *state, SERVE_CLOSE);
+    client_open(&first, *state);
+    client_open(&second, *state);
+    assert_int_equal(ask(&first, s.url, STR("{}"))->status, 0);
+    s.how = SERVE_DRIBBLE;
+    s.dribble_n = 20;
+    send_to(&second, 0, s.url, STR("{}"));
+    UVTEST_UNTIL(second.t, s.requests_n == 2);
+    client_close(&first);
+    UVTEST_UNTIL(second.t, second.done_n == 1);
+    assert_string_equal(second.answers[0].error, "");
+    assert_int_equal(second.answers[0].status, 200);
+    client_close(&second);
+    server_close(&s);
+}
+
 static void a_client_that_never_sent_closes_too(void **state)
 {
     struct client c;
@@ -742,6 +784,8 @@ int main(void)
         UVTEST(a_kept_connection_that_ends_as_we_send_is_replaced),
         UVTEST(an_idle_client_keeps_nothing_active),
         UVTEST(a_close_in_the_middle_calls_nobody_but_on_closed),
+        UVTEST(url_and_header_lines_are_free_once_http_send_returns),
+        UVTEST(a_close_does_not_touch_the_sockets_of_others),
         UVTEST(a_client_that_never_sent_closes_too),
         UVTEST(done_may_send_again_and_may_close),
         UVTEST(what_curl_does_not_take_is_told_later),
