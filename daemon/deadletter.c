@@ -365,10 +365,11 @@ void deadletter_set_max(struct deadletter *d, uint64_t max_bytes)
     d->max_bytes = max_bytes;
 }
 
+/* The first always fits: or a record larger than max_bytes would hold up its source for ever. */
 static bool fits_on_disk(const struct deadletter *d, uint64_t line_bytes)
 {
     uint64_t used = d->disk_bytes + d->queue_bytes;
-    return line_bytes <= d->max_bytes && used <= d->max_bytes - line_bytes;
+    return used == 0 || (line_bytes <= d->max_bytes && used <= d->max_bytes - line_bytes);
 }
 
 bool deadletter_room(struct deadletter *d, uint64_t data_bytes)

@@ -90,13 +90,24 @@ static bool make_streams(struct service *s, struct plan *p, struct err *e)
     return true;
 }
 
+static bool same_excludes(const struct config_source *a, const struct config_source *b)
+{
+    if (a->excludes_n != b->excludes_n)
+        return false;
+    for (size_t i = 0; i < a->excludes_n; i++)
+        if (strcmp(a->excludes[i], b->excludes[i]) != 0)
+            return false;
+    return true;
+}
+
 /* A source that is the same apart from its shape and name of the stream's options. */
 static bool is_kept(struct service *s, const struct config_source *c)
 {
     const struct source *src = source_find(s, c->name);
     return src != NULL && strcmp(src->config->file, c->file) == 0 &&
            strcmp(src->config->stream_name, c->stream_name) == 0 &&
-           src->config->shape.max_record == c->shape.max_record;
+           src->config->shape.max_record == c->shape.max_record &&
+           src->config->watch_poll == c->watch_poll && same_excludes(src->config, c);
 }
 
 static const struct config_source *find_config(const struct config *config, const char *name)

@@ -1,6 +1,9 @@
 /* The checkpoint: what the rings' tails have passed goes into the ledger, and the ledger to disk,
  * at most once a second and only when something moved.
  *
+ * Once an hour, and not before files had an hour to be found again, entries that nobody has followed
+ * for a week are let go.
+ *
  * A position is taken only if the file's bytes are still those that were read (tail_position);
  * else the old one stays. A save that fails leaves the last good checkpoint in place and is tried
  * again. */
@@ -17,10 +20,11 @@ static void collect(struct service *s, struct now now)
             struct input *in = CONTAINER_OF(o, struct input, origin);
             struct followed *fo = CONTAINER_OF(in, struct followed, input);
             list_del(&o->moved);
-            if (fo->file == NULL || !tail_position(fo->file, o->delivered, &fo->entry->at))
+            if (fo->file == NULL || !tail_position(fo->file, min_u64(o->delivered, fo->file->read_at), &fo->entry->at))
                 continue;
             fo->entry->at.mid_record = o->delivered_mid;
             fo->entry->seen_s = now.wall_ms / 1000;
+            fo->entry->size = fo->file->seen_end;
             ledger_touch(fo->entry);
         }
     }
@@ -58,6 +62,7 @@ static void on_saved(void *ctx, const struct err *e)
 void saving_open(struct service *s)
 {
     checkpoint_open(&s->store, &s->loop, s->statedir.dir_fd, on_saved, s);
+    s->next_expire_ms = uv_now(&s->loop) + EXPIRE_EVERY_MS;
 }
 
 static void begin(struct service *s, struct now now)
@@ -65,7 +70,6 @@ static void begin(struct service *s, struct now now)
     struct buf text;
     buf_init(&text, CHECKPOINT_BYTES_MAX);
     collect(s, now);
-    ledger_expire(&s->ledger, now.wall_ms / 1000, NULL, NULL);
     bool whole;
     ledger_begin_save(&s->ledger, &text, &whole);
     s->dirty = false;
@@ -76,8 +80,12 @@ static void begin(struct service *s, struct now now)
 
 uint64_t saving_turn(struct service *s, struct now now)
 {
+    if (now.mono_ms >= s->next_expire_ms) {
+        s->dirty |= ledger_expire(&s->ledger, now.wall_ms / 1000, NULL, NULL);
+        s->next_expire_ms = now.mono_ms + EXPIRE_EVERY_MS;
+    }
     if (s->saving_now || !something_moved(s))
-        return UINT64_MAX;
+        return s->next_expire_ms;
     bool hurry = s->state == SERVICE_SAVING || s->state == SERVICE_STARTING;
     if (s->next_save_ms > now.mono_ms && !(hurry && !s->save_failed))
         return s->next_save_ms;

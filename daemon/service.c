@@ -21,8 +21,7 @@ struct now service_now(struct service *s)
                         .wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000};
 }
 
-/* ---- what is going on
- * --------------------------------------------------------------------------- */
+/* ---- what is going on ---- */
 
 void service_status(struct service *s)
 {
@@ -87,18 +86,18 @@ static struct progress_facts progress_facts(struct service *s)
     return f;
 }
 
-static uint64_t dead_letters(struct service *s)
+/* All that could be read is dealt with. */
+static int once_exit_code(struct service *s)
 {
-    uint64_t n = 0;
+    uint64_t dead = 0;
     LIST_FOR(it, save, &s->streams)
     {
-        n += pipeline_stats(CONTAINER_OF(it, struct stream, link)->pipeline)->records_dead;
+        dead += pipeline_stats(CONTAINER_OF(it, struct stream, link)->pipeline)->records_dead;
     }
-    return n;
+    return dead > 0 ? EXIT_DEAD_LETTERS : 0;
 }
 
-/* ---- the end
- * -------------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 static void on_service_closed(struct service *s)
 {
@@ -232,29 +231,36 @@ static uint64_t stop_turn(struct service *s, struct now now)
     if (s->state == SERVICE_SAVING) {
         if (!saving_done(s) && now.mono_ms < s->stop_at_ms)
             return s->stop_at_ms;
+        if (!saving_done(s)) {
+            log_error(log_msg("ending without the last checkpoint; what it would have said is "
+                              "delivered again at the next start"));
+            s->exit_code = EXIT_TEMPORARY;
+        }
         close_all(s);
     }
     return UINT64_MAX;
 }
 
-/* ---- the turn
- * ------------------------------------------------------------------------------------ */
+/* ---- the turn ---- */
 
+/* The time limit counts from the start: the first checkpoint may not come about either. */
 static uint64_t once_turn(struct service *s, struct now now)
 {
-    if (!s->options.once || s->state != SERVICE_RUNNING)
+    if (!s->options.once || s->state > SERVICE_RUNNING)
         return UINT64_MAX;
     const struct progress_facts facts = progress_facts(s);
-    bool read = facts.files_done == facts.files;
-    if (read)
-        drain_all(s);
+    bool read = s->state == SERVICE_RUNNING && facts.files_done == facts.files;
     bool done = read && all_delivered(s);
     progress_show(&s->progress, now.mono_ms, &facts, done);
-    if (done)
-        service_fail(s, dead_letters(s) > 0 ? EXIT_DEAD_LETTERS : 0);
-    else if (now.mono_ms >= s->once_until_ms) {
+    if (done) {
+        service_fail(s, once_exit_code(s));
+    } else if (now.mono_ms >= s->once_until_ms) {
         service_fail(s, EXIT_TEMPORARY);
         s->stop_at_ms = now.mono_ms; /* the time for waiting is over */
+    } else if (read && !s->once_read) {
+        s->once_read = true;
+        drain_all(s);
+        return now.mono_ms; /* the pipelines have had their turn, and still waited for more */
     }
     return min_u64(s->once_until_ms, progress_due(&s->progress));
 }
@@ -332,8 +338,7 @@ static void on_watchdog(uv_timer_t *timer)
     notify_send(&s->notify, "WATCHDOG=1");
 }
 
-/* ---- birth
- * ------------------------------------------------------------------------------------------ */
+/* ---- birth ---- */
 
 void service_started(struct service *s)
 {
@@ -343,12 +348,12 @@ void service_started(struct service *s)
     log_info(log_msg("started"), log_s("version", TAILRACE_VERSION), log_i("pid", getpid()));
 }
 
-static void on_inotify(void *ctx, int wd, uint32_t mask, const char *name)
+static void on_inotify(void *ctx, int wd, uint32_t mask, uint32_t cookie, const char *name)
 {
     struct service *s = ctx;
     LIST_FOR(it, save, &s->sources)
     {
-        tail_event(CONTAINER_OF(it, struct source, link)->tail, wd, mask, name);
+        tail_event(CONTAINER_OF(it, struct source, link)->tail, wd, mask, cookie, name);
     }
 }
 

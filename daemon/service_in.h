@@ -30,6 +30,7 @@
 #include "lib/pipeline.h"
 
 #define SAVE_EVERY_MS     1000  /* checkpoints, when something moved */
+#define EXPIRE_EVERY_MS   3600000 /* looking for entries that are too old: it walks them all */
 #define STALL_RETRY_MS    1000  /* a source that waits for room in the dead letters */
 #define CREDS_RETRY_MS    10000 /* looking for credentials again, at most this often */
 #define COMPLAIN_EVERY_MS 10000 /* the same trouble, in the log */
@@ -96,7 +97,7 @@ struct service {
     struct ledger ledger;
     bool dirty; /* the ledger knows more than the last checkpoint */
     bool saving_now, save_failed;
-    uint64_t next_save_ms;
+    uint64_t next_save_ms, next_expire_ms;
     struct log_limit save_trouble;
     struct deadletter *deadletter;
     struct log_limit dead_trouble;
@@ -112,6 +113,7 @@ struct service {
     uint64_t next_stall_ms;
     uint64_t stop_at_ms; /* draining: the deadline */
     uint64_t once_until_ms;
+    bool once_read; /* --once: every file has been read to its end */
     struct progress progress;
 };
 

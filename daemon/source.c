@@ -10,8 +10,7 @@
 
 #include "daemon/service_in.h"
 
-/* ---- followed files
- * ------------------------------------------------------------------------------ */
+/* ---- followed files ---- */
 
 static struct followed *followed_of(const struct tail_file *f)
 {
@@ -66,16 +65,36 @@ static struct followed *followed_new(struct source *src, struct tail_file *f)
     return fo;
 }
 
-/* ---- where to begin
- * ------------------------------------------------------------------------------ */
+/* ---- where to begin ---- */
 
+/* The entry of this very file; or, when the file that an entry speaks of has been truncated since, and
+ * this one has the bytes that were read of it, that entry: it was copied before (copytruncate). */
 static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
 {
-    struct ledger_file *entry = NULL;
-    while ((entry = ledger_find(src->ledger, f->inode, entry)) != NULL)
-        if (tail_is(f, &entry->at))
+    struct ledger_file *entry = NULL, *blank = NULL;
+    while ((entry = ledger_find(src->ledger, f->inode, entry)) != NULL) {
+        if (!tail_is(f, &entry->at))
+            ledger_displace(entry);
+        else if (entry->at.offset > 0)
             return entry;
-    return NULL;
+        else
+            blank = entry;
+    }
+    entry = ledger_find_displaced(src->ledger, NULL);
+    for (; entry != NULL; entry = ledger_find_displaced(src->ledger, entry))
+        if (entry->at.offset >= COPY_FIRST && tail_holds(f, &entry->at))
+            break;
+    return entry != NULL ? entry : blank;
+}
+
+static bool on_knows(void *ctx, uint64_t inode)
+{
+    struct source *src = ctx;
+    const struct ledger_file *entry = NULL;
+    while ((entry = ledger_find(src->ledger, inode, entry)) != NULL)
+        if (entry->at.offset > 0)
+            return true;
+    return false;
 }
 
 /* Behind the last line end, so that a half-written line is not cut: at most max_record back. */
@@ -95,6 +114,13 @@ static uint64_t last_line_end(const struct source *src, const struct tail_file *
     }
     free(bytes);
     return end;
+}
+
+static bool is_too_old(const struct source *src, const struct tail_file *f)
+{
+    uint64_t limit_ms = src->config->ignore_older_ms;
+    uint64_t written_ms = f->mtime_ns > 0 ? (uint64_t)f->mtime_ns / 1000000 : 0;
+    return limit_ms > 0 && written_ms + limit_ms < service_now(src->service).wall_ms;
 }
 
 static struct ledger_file *begin_anew(struct source *src, struct tail_file *f, uint64_t offset)
@@ -133,7 +159,7 @@ static bool on_found(void *ctx, struct tail_file *f)
     if (entry != NULL) {
         ledger_rename(entry, f->path);
     } else {
-        bool end = src->fresh && src->config->start_at == START_AT_END;
+        bool end = (src->fresh && src->config->start_at == START_AT_END) || is_too_old(src, f);
         entry = begin_anew(src, f, end ? last_line_end(src, f) : 0);
     }
     if (entry == NULL) {
@@ -147,15 +173,19 @@ static bool on_found(void *ctx, struct tail_file *f)
     return true;
 }
 
+static void out_of_memory(void)
+{
+    log_error(log_msg("out of memory; ending, to be started again from the checkpoint"));
+    abort();
+}
+
 /* The file begins again at 0 with an input of its own: the old one's records may still be in the
  * ring, with offsets that mean nothing in the new content. */
 static void start_again(struct source *src, struct tail_file *f)
 {
     struct followed *old = followed_of(f), *fo = followed_new(src, f);
-    if (fo == NULL) {
-        log_error(log_msg("out of memory; ending, to be started again from the checkpoint"));
-        abort();
-    }
+    if (fo == NULL)
+        out_of_memory();
     old->entry->at = (struct position){.device = f->device, .inode = f->inode};
     ledger_touch(old->entry);
     start_followed(src, fo, old->entry);
@@ -164,8 +194,7 @@ static void start_again(struct source *src, struct tail_file *f)
     followed_free_retired(src->service);
 }
 
-/* ---- bytes
- * ------------------------------------------------------------------------------------------ */
+/* ---- bytes ---- */
 
 /* A CSV file that is taken up in the middle: its first row names the columns. */
 static bool learn_header(struct source *src, struct followed *fo)
@@ -213,7 +242,9 @@ static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str byt
             start_again(src, f);
         return TAIL_GO_ON;
     }
-    enum input_result result = input_feed(in, service_now(src->service), bytes, at_end, used);
+    enum input_result result = input_feed(in, service_now(src->service), bytes, at_end, tail_quiet_ms(f),
+                                          used);
+    tail_patience(f, input_patience_ms(in));
     if (in->missing_column != NULL && !fo->told_missing)
         tell_missing(src, fo);
     switch (result) {
@@ -231,8 +262,7 @@ static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str byt
     return TAIL_WAIT;
 }
 
-/* ---- other news
- * ------------------------------------------------------------------------------------- */
+/* ---- other news ---- */
 
 static void on_replaced(void *ctx, struct tail_file *f)
 {
@@ -241,6 +271,45 @@ static void on_replaced(void *ctx, struct tail_file *f)
              log_s("source", src->name), log_s("path", f->path),
              log_u("undelivered_records", followed_of(f)->input.origin.in_ring));
     start_again(src, f);
+}
+
+/* copytruncate: what was read of `from` stands in `to`, so the input that read it goes on there, with all
+ * that it still has in the ring; `from` gets one of its own. */
+static void on_copied(void *ctx, struct tail_file *from, struct tail_file *to)
+{
+    struct source *src = ctx;
+    struct followed *old = followed_of(from), *unused = followed_of(to);
+    log_info(log_msg("copied and truncated, reading on in the copy"), log_s("source", src->name),
+             log_s("path", from->path), log_s("copy", to->path), log_u("offset", to->read_at));
+    ledger_drop(unused->entry);
+    followed_free(unused);
+    to->owner = old;
+    old->file = to;
+    ledger_rename(old->entry, to->path);
+    struct origin *o = &old->input.origin;
+    o->read_at = min_u64(o->read_at, to->read_at); /* the copy may have ended earlier */
+    input_reshape(&old->input, src->shape, &src->config->shape);
+    if (!tail_position(to, min_u64(o->delivered, to->read_at), &old->entry->at))
+        old->entry->at = (struct position){.device = to->device, .inode = to->inode};
+    ledger_touch(old->entry);
+    struct followed *fo = followed_new(src, from);
+    struct ledger_file *entry = fo != NULL ? ledger_add(src->ledger, from->path) : NULL;
+    if (entry == NULL)
+        out_of_memory();
+    entry->at = (struct position){.device = from->device, .inode = from->inode};
+    start_followed(src, fo, entry);
+    from->owner = fo;
+}
+
+/* What nobody can have any more is said, and counted. */
+static void on_missed(void *ctx, struct tail_file *f, uint64_t bytes, const char *why)
+{
+    struct source *src = ctx;
+    struct stats *stats = pipeline_stats(src->stream->pipeline);
+    stats->missing_files++;
+    stats->missing_bytes += bytes;
+    log_warn(log_msg("bytes that were not read are gone"), log_s("source", src->name),
+             log_s("path", f->path), log_u("bytes", bytes), log_s("why", why));
 }
 
 static void on_renamed(void *ctx, struct tail_file *f)
@@ -264,7 +333,8 @@ static void on_lost(void *ctx, struct tail_file *f)
     struct source *src = ctx;
     struct followed *fo = followed_of(f);
     struct origin *o = &fo->input.origin;
-    if (fo->entry != NULL && tail_position(f, o->delivered, &fo->entry->at))
+    uint64_t at = min_u64(o->delivered, f->read_at);
+    if (fo->entry != NULL && tail_position(f, at, &fo->entry->at))
         fo->entry->at.mid_record = o->delivered_mid;
     if (fo->entry != NULL)
         ledger_leave(fo->entry);
@@ -296,8 +366,7 @@ static void on_complaint(void *ctx, const char *path, const char *what)
              log_s("path", path), log_s("why", what));
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 void source_steer(struct source *src)
 {
@@ -311,9 +380,12 @@ static bool make_tail(struct source *src, struct err *e)
     struct service *s = src->service;
     const struct tail_ops ops = {
         .ctx = src,
+        .knows = on_knows,
         .found = on_found,
         .bytes = on_bytes,
         .replaced = on_replaced,
+        .copied = on_copied,
+        .missed = on_missed,
         .renamed = on_renamed,
         .settled = is_settled,
         .lost = on_lost,
@@ -322,8 +394,16 @@ static bool make_tail(struct source *src, struct err *e)
         .unwatch = do_unwatch,
         .complain = on_complaint,
     };
-    src->tail = tail_new(&s->loop, src->config->file, s->options.once,
-                         src->config->shape.max_record, &ops, e);
+    const struct tail_options o = {
+        .pattern = src->config->file,
+        .excludes = src->config->excludes,
+        .excludes_n = src->config->excludes_n,
+        .record_max = src->config->shape.max_record,
+        .open_max = src->config->max_open_files,
+        .once = s->options.once,
+        .poll = src->config->watch_poll,
+    };
+    src->tail = tail_new(&s->loop, &o, &ops, e);
     return src->tail != NULL;
 }
 
@@ -369,6 +449,7 @@ void source_reshape(struct source *src, const struct config_source *c, struct sh
     shape_free(src->shape);
     src->shape = shape;
     src->config = c;
+    tail_set_open_max(src->tail, c->max_open_files);
 }
 
 static void on_tail_closed(void *ctx)

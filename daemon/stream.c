@@ -16,8 +16,7 @@ static struct followed *followed_of(const struct record *rec)
     return CONTAINER_OF(in, struct followed, input);
 }
 
-/* ---- what the pipeline asks for
- * ---------------------------------------------------------------- */
+/* ---- what the pipeline asks for ---- */
 
 static void do_send(void *ctx, unsigned slot, const struct pipeline_request *r)
 {
@@ -120,8 +119,7 @@ static void on_trouble(void *ctx, enum pipeline_health health, const struct repl
     service_status(s);
 }
 
-/* ---- credentials
- * ------------------------------------------------------------------------------- */
+/* ---- credentials ---- */
 
 void service_load_creds(struct service *s, struct now now)
 {
@@ -143,8 +141,7 @@ void service_load_creds(struct service *s, struct now now)
     }
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static int find_endpoint(struct endpoint *ep, const struct config *config, struct err *e)
 {

@@ -1,11 +1,20 @@
-/* tail_in.h - the inside of a tail, shared by tail.c (files and reading) and tail_scan.c
- * (finding). */
+/* tail_in.h - the inside of a tail, shared by its files:
+ *   tail.c        birth and death, the files it knows, who is read when
+ *   tail_read.c   reading, fingerprints, positions
+ *   tail_open.c   which files are opened; shutting and opening again
+ *   tail_scan.c   the glob walked, one path considered, what an event means
+ *   tail_dirs.c   the directories that are watched
+ *   tail_copy.c   copies of a file that is about to be truncated
+ */
 #ifndef DAEMON_TAIL_IN_H
 #define DAEMON_TAIL_IN_H
 
 #include <sys/stat.h>
 
 #include "daemon/tail.h"
+#include "lib/glob.h"
+
+#define TAIL_FIRSTS 1024 /* buckets for the first bytes of files */
 
 struct tail_dir {
     int wd;
@@ -16,19 +25,25 @@ struct tail_dir {
 
 struct tail {
     struct tail_ops ops;
-    char *pattern;
+    struct glob *glob;
     bool once, paused, closing;
+    bool polling;  /* asked for, or some directory cannot be watched */
+    bool dangling; /* the last scan saw a link that leads nowhere yet */
     bool scan_due; /* the idle begins with a scan: one for all the events of a turn */
     unsigned scan;
-    uint64_t quiet_ms;
-    size_t record_max;
+    uint64_t quiet_ms, poll_ms, hold_ms;
+    uint64_t poll_at_ms, tick_at_ms, retry_at_ms; /* when the timer is wanted; UINT64_MAX: not */
+    size_t record_max, open_max, open_n;
     uv_idle_t idle;
-    uv_timer_t timer; /* runs only while there are orphans */
+    uv_timer_t timer;
     unsigned handles_open;
-    struct list files, ready, watched;
+    struct list files, ready, watched, open, orphans, patient, held, linked, left;
+    struct list *firsts;      /* TAIL_FIRSTS of them */
     void *by_path, *by_inode; /* tsearch trees of struct tail_file; orphans are not in by_path */
     struct tail_dir *dirs;    /* sorted by wd */
     size_t dirs_n, dirs_cap;
+    struct tail_file *moving; /* shut, and gone from its name: the next event may say whereto */
+    uint32_t moving_cookie;
     void *complained; /* tsearch tree of strings */
     size_t complained_n;
     char *chunk;
@@ -36,6 +51,16 @@ struct tail {
     void (*on_closed)(void *ctx);
     void *close_ctx;
 };
+
+static inline uint64_t tail_now(const struct tail *t)
+{
+    return uv_now(t->idle.loop);
+}
+
+static inline int64_t tail_mtime_ns(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
 
 /* tail.c */
 struct tail_file *tail_find_path(const struct tail *t, const char *path);
@@ -47,13 +72,43 @@ void tail_wake(struct tail_file *f); /* it may have news */
 void tail_forget(struct tail_file *f);
 void tail_watch_itself(struct tail_file *f);
 void tail_unwatch_itself(struct tail_file *f);
-void tail_kick(struct tail *t); /* let the idle run if there is reason to */
+void tail_kick(struct tail *t);      /* let the idle run if there is reason to */
+void tail_arm_timer(struct tail *t); /* for the earliest of what waits for a time */
+void tail_follows(struct tail_file *f, struct tail_file *before); /* read it after that one */
+void tail_complain(struct tail *t, const char *path, const char *what); /* each once */
+
+/* tail_read.c */
+size_t tail_read(struct tail_file *f, bool *wait);
+struct fingerprint tail_fingerprint(const struct tail_file *f, uint64_t end, size_t n, bool *ok);
+
+/* tail_open.c */
+int tail_open_path(struct tail *t, const char *path, struct stat *st);
+void tail_opened(struct tail_file *f, int fd);
+void tail_closed(struct tail_file *f);
+bool tail_reopen(struct tail_file *f); /* false: not now, or f is forgotten: do not touch it */
+void tail_touch(struct tail_file *f);  /* it was active */
+void tail_trim(struct tail *t);
 
 /* tail_scan.c */
-void tail_complain(struct tail *t, const char *path, const char *what); /* each once */
-int tail_open_path(struct tail *t, const char *path, struct stat *st);
+bool tail_still_there(const struct tail_file *f);
+void tail_consider(struct tail *t, const char *path, bool event);
+void tail_settle_moving(struct tail *t);
+
+/* tail_dirs.c */
+struct tail_dir *tail_find_dir(struct tail *t, int wd);
+bool tail_watch_dir(struct tail *t, const char *path, bool *news); /* false: it is not there */
+void tail_forget_dir(struct tail *t, struct tail_dir *d);
+void tail_drop_old_dirs(struct tail *t);
 void tail_check_dirs(struct tail *t);
-void tail_consider(struct tail *t, const char *path);
-void tail_scan_release(struct tail *t);
+
+/* tail_copy.c */
+void tail_learn_first(struct tail_file *f);
+void tail_forget_first(struct tail_file *f);
+bool tail_hold(struct tail_file *f); /* true: it may be a copy, and must wait */
+/* `f` is about to begin again; true: a copy has taken its place, and the owner knows. */
+bool tail_hand_over(struct tail_file *f);
+void tail_tick_held(struct tail *t);
+void tail_release_held(struct tail_file *f);
+void tail_release_held_for(struct tail_file *g);
 
 #endif

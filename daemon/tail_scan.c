@@ -1,13 +1,15 @@
-/* Finding files. A scan expands the glob and considers every path; afterwards, files that no path
- * led to are orphans. Between scans, a directory's events name the one path that changed, and only
- * that is considered. A scan is repeated when a directory comes or goes, or events were lost.
+/* Finding files. A scan walks the glob, directory by directory, and considers every path that it leads
+ * to; before, files that their path no longer leads to are orphans. Between scans, a directory's
+ * events name the one path that changed, and only that is considered. A scan is repeated when a
+ * directory comes or goes, when events were lost, or, polling, once in a while.
  *
- * Watched are all directories that the glob's leading parts match, and where nothing matches yet,
- * the nearest directory above that exists: so a directory that appears later is noticed. */
+ * Watched are the directories in which the walk has to look names up, and where a part of the path does
+ * not exist yet, the nearest directory above that does: so what appears later is noticed. And for files
+ * that are links, the directory that the link leads to, since what is rotated there tells nothing
+ * here. */
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <fnmatch.h>
-#include <glob.h>
+#include <limits.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,85 +19,8 @@
 
 #include "daemon/tail_in.h"
 
-#define WATCH_PASSES_MAX 16
-#define COMPLAINTS_MAX   1000 /* remembered; then they may be told again */
-
-/* ---- complaints, each once ---- */
-
-static int compare_text(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-void tail_complain(struct tail *t, const char *path, const char *what)
-{
-    char *text = NULL;
-    if (asprintf(&text, "%s: %s", path, what) < 0)
-        return;
-    if (tfind(text, &t->complained, compare_text) != NULL) {
-        free(text);
-        return;
-    }
-    if (t->complained_n == COMPLAINTS_MAX) {
-        tdestroy(t->complained, free);
-        t->complained = NULL;
-        t->complained_n = 0;
-    }
-    if (tsearch(text, &t->complained, compare_text) == NULL) {
-        free(text);
-        return;
-    }
-    t->complained_n++;
-    t->ops.complain(t->ops.ctx, path, what);
-}
-
-/* ---- opening ---- */
-
-static bool same_inode(const struct stat *a, const struct stat *b)
-{
-    return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
-}
-
-/* A link is trusted only if root, or who owns its target, made it; and if it is still the same link
- * after the target was opened. */
-static bool link_is_trusted(const char *path, const struct stat *link, const struct stat *target)
-{
-    struct stat again;
-    return (link->st_uid == 0 || link->st_uid == target->st_uid) && lstat(path, &again) == 0 &&
-           same_inode(link, &again);
-}
-
-int tail_open_path(struct tail *t, const char *path, struct stat *st)
-{
-    struct stat link;
-    if (lstat(path, &link) != 0) {
-        if (errno != ENOENT && errno != ENOTDIR)
-            tail_complain(t, path, strerror(errno));
-        return -1;
-    }
-    bool is_link = S_ISLNK(link.st_mode);
-    *st = link;
-    if (is_link && stat(path, st) != 0)
-        return -1; /* dangling: an event tells when the link is made anew */
-    if (!S_ISREG(st->st_mode)) {
-        tail_complain(t, path, "not a regular file, passed over");
-        return -1;
-    }
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (is_link ? 0 : O_NOFOLLOW));
-    if (fd < 0 || fstat(fd, st) != 0) {
-        if (errno != ENOENT)
-            tail_complain(t, path, strerror(errno));
-    } else if (!S_ISREG(st->st_mode)) {
-        tail_complain(t, path, "not a regular file, passed over");
-    } else if (is_link && !link_is_trusted(path, &link, st)) {
-        tail_complain(t, path, "a symbolic link of another owner, not followed");
-    } else {
-        return fd;
-    }
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
+#define SCAN_PASSES_MAX 16 /* walks in one scan, when directories appear while it looks */
+#define WALK_DEPTH_MAX  64
 
 /* ---- one path ---- */
 
@@ -112,40 +37,62 @@ static bool is_packed(const char *path)
     return false;
 }
 
+static bool is_this(const struct tail_file *f, const struct stat *st)
+{
+    return st->st_ino == f->inode && st->st_dev == f->device;
+}
+
 /* Does the name that the tail knows this file by still lead to it? */
-static bool still_there(const struct tail_file *f)
+bool tail_still_there(const struct tail_file *f)
 {
     struct stat st;
-    return !f->orphan && stat(f->path, &st) == 0 && st.st_ino == f->inode && st.st_dev == f->device;
+    return !f->orphan && stat(f->path, &st) == 0 && is_this(f, &st);
+}
+
+/* Where a link leads is rotated in another directory: that one is watched too. */
+static void watch_target(struct tail_file *f)
+{
+    char target[PATH_MAX];
+    if (realpath(f->path, target) == NULL)
+        return;
+    char *slash = strrchr(target, '/');
+    slash[slash == target ? 1 : 0] = '\0';
+    bool news = false;
+    tail_watch_dir(f->tail, target, &news);
 }
 
 /* Its directory tells nothing of what is written through another name in another directory. */
 static void watch_if_needed(struct tail_file *f, const struct stat *st)
 {
     struct stat link;
-    if (st->st_nlink > 1 || (lstat(f->path, &link) == 0 && S_ISLNK(link.st_mode)))
+    bool is_link = lstat(f->path, &link) == 0 && S_ISLNK(link.st_mode);
+    list_del(&f->linked);
+    if (is_link) {
+        list_add_tail(&f->tail->linked, &f->linked);
+        watch_target(f);
+    }
+    if (is_link || st->st_nlink > 1)
         tail_watch_itself(f);
     else
         tail_unwatch_itself(f);
 }
 
-static void take_up(struct tail *t, const char *path)
+/* Who had this path before, and is still being read. */
+static struct tail_file *predecessor(const struct tail *t, const char *path)
 {
-    struct stat st;
-    int fd = tail_open_path(t, path, &st);
-    if (fd < 0)
-        return;
-    struct tail_file *known = tail_find_inode(t, st.st_dev, st.st_ino);
-    if (known != NULL) {
-        close(fd);
-        if (!still_there(known)) {
-            tail_rename(known, path);
-            watch_if_needed(known, &st);
-        }
-        tail_wake(known); /* whoever wrote into it may have used this name */
-        return;
+    struct tail_file *last = NULL;
+    LIST_FOR(it, save, &t->left)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, left);
+        if (f->left_path != NULL && strcmp(f->left_path, path) == 0)
+            last = f;
     }
-    struct tail_file *f = tail_adopt(t, path, fd, &st);
+    return last;
+}
+
+static void take_up_new(struct tail *t, const char *path, int fd, const struct stat *st)
+{
+    struct tail_file *f = tail_adopt(t, path, fd, st);
     if (f == NULL) {
         close(fd);
         tail_complain(t, path, "out of memory");
@@ -155,193 +102,295 @@ static void take_up(struct tail *t, const char *path)
         tail_forget(f);
         return;
     }
-    watch_if_needed(f, &st);
-    tail_wake(f);
+    watch_if_needed(f, st);
+    struct tail_file *before = predecessor(t, path);
+    if (before != NULL)
+        tail_follows(f, before);
+    f->unproven = f->read_at == 0 && !t->once;
+    if (f->unproven && f->seen_end >= COPY_FIRST)
+        tail_hold(f);
+    if (f->read_at >= COPY_FIRST)
+        tail_learn_first(f);
+    if (f->read_at != f->seen_end || t->once)
+        tail_wake(f);
+    tail_trim(t);
 }
 
-void tail_consider(struct tail *t, const char *path)
+static void take_up(struct tail *t, const char *path)
+{
+    struct stat st;
+    int fd = tail_open_path(t, path, &st);
+    if (fd < 0)
+        return;
+    struct tail_file *known = tail_find_inode(t, st.st_dev, st.st_ino);
+    if (known == NULL) {
+        take_up_new(t, path, fd, &st);
+        return;
+    }
+    close(fd);
+    if (!tail_still_there(known)) {
+        tail_rename(known, path);
+        watch_if_needed(known, &st);
+    }
+    tail_wake(known); /* whoever wrote into it may have used this name */
+}
+
+static void lose_name(struct tail_file *f);
+
+void tail_consider(struct tail *t, const char *path, bool event)
 {
     if (is_packed(path))
         return;
     struct tail_file *known = tail_find_path(t, path);
     struct stat st;
     if (known != NULL) {
-        if (stat(path, &st) == 0 && st.st_ino == known->inode && st.st_dev == known->device) {
-            tail_wake(known);
+        if (stat(path, &st) == 0 && is_this(known, &st)) {
+            bool changed = (uint64_t)st.st_size != known->seen_end ||
+                           tail_mtime_ns(&st) != known->mtime_ns;
+            known->mtime_ns = tail_mtime_ns(&st);
+            if (event || changed)
+                tail_wake(known);
             return;
         }
-        tail_orphan(known);
+        lose_name(known);
     }
     take_up(t, path);
 }
 
-/* ---- directories ---- */
+/* ---- names that are lost ---- */
 
-static struct tail_dir *find_dir(struct tail *t, int wd)
+/* A file that is shut can be an orphan only if it can still be opened. */
+static void lose_name(struct tail_file *f)
 {
-    size_t low = 0, high = t->dirs_n;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (t->dirs[mid].wd < wd)
-            low = mid + 1;
-        else
-            high = mid;
+    struct tail *t = f->tail;
+    if (f->fd >= 0) {
+        tail_orphan(f);
+        return;
     }
-    return low < t->dirs_n && t->dirs[low].wd == wd ? &t->dirs[low] : NULL;
+    if (f->news)
+        t->ops.missed(t->ops.ctx, f, 0, "gone while its descriptor was closed");
+    tail_forget(f);
 }
 
-/* Does the path that the tail knows it by still lead to it? A directory keeps its watch when it is
- * renamed. */
-static bool dir_is_there(const struct tail_dir *d)
+/* The next event did not tell whereto it went. */
+void tail_settle_moving(struct tail *t)
+{
+    struct tail_file *f = t->moving;
+    t->moving = NULL;
+    if (f != NULL && !tail_still_there(f))
+        lose_name(f);
+}
+
+static void on_lost_name(struct tail *t, struct tail_file *f, uint32_t mask, uint32_t cookie)
+{
+    if (tail_still_there(f))
+        return;
+    if (f->fd < 0 && (mask & IN_MOVED_FROM)) {
+        t->moving = f;
+        t->moving_cookie = cookie;
+        tail_kick(t);
+        return;
+    }
+    lose_name(f);
+}
+
+/* It has moved to a name that the glob does not match: it is an orphan, with a descriptor. */
+static void on_moved_out(struct tail *t, const char *path)
+{
+    struct tail_file *f = t->moving;
+    struct stat st;
+    t->moving = NULL;
+    int fd = tail_open_path(t, path, &st);
+    if (fd >= 0 && is_this(f, &st)) {
+        tail_opened(f, fd);
+        tail_orphan(f);
+        return;
+    }
+    if (fd >= 0)
+        close(fd);
+    lose_name(f);
+}
+
+/* ---- walking ---- */
+
+struct candidate {
+    char *path;
+    bool known;
+    int64_t mtime_ns;
+};
+
+struct walk {
+    struct tail *t;
+    struct candidate *found;
+    size_t n, cap;
+    bool news; /* a directory that was not watched yet */
+};
+
+/* A link whose target is not there, perhaps between its rotation and the next: wait where it leads. */
+static void watch_dangling(struct tail *t, const char *path)
+{
+    char target[TAIL_PATH_MAX], whole[TAIL_PATH_MAX];
+    ssize_t n = readlink(path, target, sizeof target - 1);
+    if (n <= 0)
+        return;
+    target[n] = '\0';
+    const char *slash = strrchr(path, '/');
+    int used = target[0] == '/' ? snprintf(whole, sizeof whole, "%s", target)
+                                : snprintf(whole, sizeof whole, "%.*s/%s", (int)(slash - path),
+                                           path, target);
+    char *last = used > 0 && (size_t)used < sizeof whole ? strrchr(whole, '/') : NULL;
+    if (last == NULL)
+        return;
+    last[last == whole ? 1 : 0] = '\0';
+    bool news = false;
+    tail_watch_dir(t, whole, &news);
+    t->dangling = true;
+}
+
+static void note(struct walk *w, const char *path)
 {
     struct stat st;
-    return stat(d->path, &st) == 0 && st.st_ino == d->inode && st.st_dev == d->device;
-}
-
-static bool make_room_for_dir(struct tail *t)
-{
-    if (t->dirs_n < t->dirs_cap)
-        return true;
-    size_t cap = t->dirs_cap == 0 ? 8 : t->dirs_cap * 2;
-    struct tail_dir *more = realloc(t->dirs, cap * sizeof *more);
-    if (more == NULL)
-        return false;
-    t->dirs = more;
-    t->dirs_cap = cap;
-    return true;
-}
-
-static bool add_dir(struct tail *t, const struct tail_dir *dir)
-{
-    if (!make_room_for_dir(t))
-        return false;
-    size_t at = t->dirs_n++;
-    for (; at > 0 && t->dirs[at - 1].wd > dir->wd; at--)
-        t->dirs[at] = t->dirs[at - 1];
-    t->dirs[at] = *dir;
-    return true;
-}
-
-/* Whether it is news. One that has gone by now is: the levels above have to be looked at. */
-static bool remember_dir(struct tail *t, int wd, const char *path)
-{
-    struct tail_dir *known = find_dir(t, wd);
-    if (known != NULL)
-        known->scan = t->scan;
-    if (known != NULL && (strcmp(known->path, path) == 0 || dir_is_there(known)))
-        return false;
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return true;
+    if (glob_excluded(w->t->glob, path))
+        return;
+    if (stat(path, &st) != 0) {
+        watch_dangling(w->t, path);
+        return;
+    }
+    if (w->n == w->cap) {
+        size_t cap = w->cap * 2 + 64;
+        struct candidate *more = realloc(w->found, cap * sizeof *more);
+        if (more == NULL)
+            return;
+        w->found = more;
+        w->cap = cap;
+    }
     char *copy = strdup(path);
-    struct tail_dir dir = {wd, t->scan, st.st_dev, st.st_ino, copy};
-    if (copy == NULL || (known == NULL && !add_dir(t, &dir))) {
-        free(copy);
-        return false;
+    if (copy != NULL)
+        w->found[w->n++] = (struct candidate){
+            copy, w->t->ops.knows(w->t->ops.ctx, st.st_ino), tail_mtime_ns(&st)};
+}
+
+static void walk(struct walk *w, const struct glob_alternative *a, size_t i, const char *dir,
+                 unsigned depth);
+
+static bool join(char to[TAIL_PATH_MAX], const char *dir, const char *name)
+{
+    const char *slash = strcmp(dir, "/") == 0 ? "" : "/";
+    int n = snprintf(to, TAIL_PATH_MAX, "%s%s%s", dir, slash, name);
+    return n > 0 && n < TAIL_PATH_MAX;
+}
+
+static bool is_dir(const char *path, const struct dirent *d, bool through_links)
+{
+    struct stat st;
+    if (d != NULL && d->d_type != DT_UNKNOWN && d->d_type != DT_LNK)
+        return d->d_type == DT_DIR;
+    return (through_links ? stat(path, &st) : lstat(path, &st)) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* One name in a directory whose names component i chooses among. */
+static void walk_name(struct walk *w, const struct glob_alternative *a, size_t i, const char *path,
+                      const struct dirent *d, unsigned depth)
+{
+    const struct glob_component *c = &a->components[i];
+    if (!glob_component_match(c, d->d_name))
+        return;
+    if (c->kind == GLOB_DEEP) {
+        if (is_dir(path, d, false))
+            walk(w, a, i, path, depth + 1);
+    } else if (i + 1 == a->n) {
+        note(w, path);
+    } else if (is_dir(path, d, true)) {
+        walk(w, a, i + 1, path, depth + 1);
     }
-    if (known != NULL) {
-        free(known->path);
-        *known = dir;
+}
+
+static void walk_names(struct walk *w, const struct glob_alternative *a, size_t i, const char *dir,
+                       unsigned depth)
+{
+    DIR *stream = opendir(dir);
+    if (stream == NULL) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            tail_complain(w->t, dir, strerror(errno));
+        return;
     }
-    return true;
+    const struct dirent *d;
+    char path[TAIL_PATH_MAX];
+    while ((d = readdir(stream)) != NULL)
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
+            join(path, dir, d->d_name))
+            walk_name(w, a, i, path, d, depth);
+    closedir(stream);
 }
 
-static void forget_dir(struct tail *t, struct tail_dir *d)
+/* In `dir`, with the components before i matched. The directory is watched before it is listed. */
+static void walk(struct walk *w, const struct glob_alternative *a, size_t i, const char *dir,
+                 unsigned depth)
 {
-    free(d->path);
-    t->dirs_n--;
-    memmove(d, d + 1, (size_t)(&t->dirs[t->dirs_n] - d) * sizeof *d);
-}
-
-/* Those that the last scan had no use for, such as the one above a directory that exists by now.
- * Another tail may use the same watch: it hears IN_IGNORED, and looks anew. */
-static void drop_old_dirs(struct tail *t)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < t->dirs_n; i++) {
-        if (t->dirs[i].scan == t->scan) {
-            t->dirs[kept++] = t->dirs[i];
-            continue;
-        }
-        t->ops.unwatch(t->ops.ctx, t->dirs[i].wd);
-        free(t->dirs[i].path);
+    const struct glob_component *c = &a->components[i];
+    char path[TAIL_PATH_MAX];
+    if (depth > WALK_DEPTH_MAX)
+        return;
+    if (c->kind == GLOB_LITERAL && i + 1 < a->n && join(path, dir, c->text) &&
+        is_dir(path, NULL, true)) {
+        walk(w, a, i + 1, path, depth + 1);
+        return;
     }
-    t->dirs_n = kept;
-}
-
-static bool watch_one(struct tail *t, const char *path, bool *news)
-{
-    int wd = t->ops.watch_dir(t->ops.ctx, path);
-    if (wd >= 0)
-        *news |= remember_dir(t, wd, path);
-    else if (wd != -ENOENT && wd != -ENOTDIR)
-        tail_complain(t, path,
-                      wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached"
-                                    : strerror(-wd));
-    return wd >= 0;
-}
-
-/* The directories that match the first parts of the pattern; `end` is one of its slashes. */
-static bool watch_level(struct tail *t, size_t end, bool *news)
-{
-    char part[TAIL_PATH_MAX];
-    snprintf(part, sizeof part, "%.*s", (int)(end == 0 ? 1 : end), t->pattern);
-    glob_t g;
-    bool any = false;
-    if (glob(part, GLOB_NOSORT | GLOB_ONLYDIR, NULL, &g) == 0)
-        for (size_t i = 0; i < g.gl_pathc; i++)
-            any |= watch_one(t, g.gl_pathv[i], news);
-    globfree(&g);
-    return any;
-}
-
-/* From the last part back to the first wildcard, and on to the first level that exists. True: there
- * were new ones. */
-static bool watch_levels(struct tail *t)
-{
-    size_t wild = strcspn(t->pattern, "*?[");
-    bool any = false, news = false;
-    for (size_t end = strlen(t->pattern); end-- > 0;) {
-        if (t->pattern[end] != '/')
-            continue;
-        any |= watch_level(t, end, &news);
-        if (any && end < wild)
-            break;
+    if (!tail_watch_dir(w->t, dir, &w->news))
+        return;
+    if (c->kind != GLOB_LITERAL)
+        walk_names(w, a, i, dir, depth);
+    if (c->kind == GLOB_DEEP)
+        walk(w, a, i + 1, dir, depth + 1);
+    if (c->kind == GLOB_LITERAL && join(path, dir, c->text)) {
+        if (i + 1 == a->n)
+            note(w, path);
+        else if (is_dir(path, NULL, true))
+            w->news = true; /* it has come while we looked */
     }
-    return news;
 }
 
-/* A directory may be made between the look at its level and the watch on the one above; so look
- * again until there is nothing new: then every later one is told by an event. */
-static void watch_dirs(struct tail *t)
+static void free_candidates(struct walk *w)
 {
+    for (size_t i = 0; i < w->n; i++)
+        free(w->found[i].path);
+    w->n = 0;
+}
+
+/* A directory may be made between the look at its level and the watch on the one above; so look again
+ * until there is nothing new: then every later one is told by an event. */
+static void walk_all(struct walk *w)
+{
+    struct tail *t = w->t;
     t->scan++;
-    for (int i = 0; i < WATCH_PASSES_MAX && watch_levels(t); i++) {
+    t->dangling = false;
+    for (int pass = 0; pass < SCAN_PASSES_MAX && (pass == 0 || w->news); pass++) {
+        w->news = false;
+        free_candidates(w);
+        for (size_t i = 0; i < t->glob->n; i++)
+            walk(w, &t->glob->alternatives[i], 0, "/", 0);
     }
-    drop_old_dirs(t);
-}
-
-/* A directory is removed, for inotify, only when nobody holds a file in it open any more; and an
- * orphan does. So while there are orphans, this is asked now and then. */
-void tail_check_dirs(struct tail *t)
-{
-    for (size_t i = 0; i < t->dirs_n && !t->scan_due; i++)
-        t->scan_due = !dir_is_there(&t->dirs[i]);
-    tail_kick(t);
+    LIST_FOR(it, save, &t->linked)
+    {
+        watch_target(CONTAINER_OF(it, struct tail_file, linked));
+    }
+    tail_drop_old_dirs(t);
 }
 
 /* ---- the scan ---- */
 
-static struct tail *scanning; /* glob's error callback has no context */
-
-static int on_glob_error(const char *path, int error)
+/* What is remembered goes first, so that a copy of it is recognised; then the oldest. */
+static int by_age(const void *a, const void *b)
 {
-    if (error != ENOENT && error != ENOTDIR)
-        tail_complain(scanning, path, strerror(error));
-    return 0;
+    const struct candidate *x = a, *y = b;
+    if (x->known != y->known)
+        return x->known ? -1 : 1;
+    if (x->mtime_ns != y->mtime_ns)
+        return x->mtime_ns < y->mtime_ns ? -1 : 1;
+    return strcmp(x->path, y->path);
 }
 
-static int by_age(const void *a, const void *b)
+static int ready_by_age(const void *a, const void *b)
 {
     const struct tail_file *x = *(struct tail_file *const *)a, *y = *(struct tail_file *const *)b;
     if (x->mtime_ns != y->mtime_ns)
@@ -363,30 +412,38 @@ static void sort_ready(struct tail *t)
         files[i] = LIST_FIRST(&t->ready, struct tail_file, ready);
         list_del(&files[i]->ready);
     }
-    qsort(files, n, sizeof *files, by_age);
+    qsort(files, n, sizeof *files, ready_by_age);
     for (size_t i = 0; i < n; i++)
         list_add_tail(&t->ready, &files[i]->ready);
     free(files);
 }
 
-void tail_scan(struct tail *t)
+/* Files that were renamed are found again by their inode in the walk; who has no name then is an
+ * orphan, or, if it is shut, lost. */
+static void check_names(struct tail *t, bool shut_too)
 {
-    t->scan_due = false;
-    if (!t->once)
-        watch_dirs(t);
     LIST_FOR(it, save, &t->files)
     {
         struct tail_file *f = CONTAINER_OF(it, struct tail_file, link);
-        if (!f->orphan && !still_there(f))
-            tail_orphan(f);
+        if (!f->orphan && (f->fd >= 0) != shut_too && !tail_still_there(f))
+            lose_name(f);
     }
-    scanning = t;
-    glob_t g;
-    if (glob(t->pattern, GLOB_NOSORT, on_glob_error, &g) == 0)
-        for (size_t i = 0; i < g.gl_pathc; i++)
-            tail_consider(t, g.gl_pathv[i]);
-    globfree(&g);
+}
+
+void tail_scan(struct tail *t)
+{
+    t->scan_due = false;
+    struct walk w = {.t = t};
+    walk_all(&w);
+    check_names(t, false);
+    qsort(w.found, w.n, sizeof *w.found, by_age);
+    for (size_t i = 0; i < w.n; i++)
+        tail_consider(t, w.found[i].path, false);
+    check_names(t, true);
+    free_candidates(&w);
+    free(w.found);
     sort_ready(t);
+    tail_arm_timer(t);
     tail_kick(t);
 }
 
@@ -408,50 +465,56 @@ static void on_file_event(struct tail *t, int wd, uint32_t mask)
     }
 }
 
-static void on_name(struct tail *t, uint32_t mask, const char *path)
+static void on_name(struct tail *t, uint32_t mask, uint32_t cookie, const char *path)
 {
-    if (mask & (IN_MODIFY | IN_DELETE | IN_MOVED_FROM)) {
-        struct tail_file *f = tail_find_path(t, path);
-        if (f == NULL && (mask & IN_MODIFY) &&
-            fnmatch(t->pattern, path, FNM_PATHNAME | FNM_PERIOD) == 0)
-            tail_consider(t, path); /* one that could not be opened before, perhaps */
-        if (f == NULL)
-            return;
-        if (mask & IN_MODIFY)
-            tail_wake(f);
-        else if (!still_there(f))
-            tail_orphan(f);
-    } else if (fnmatch(t->pattern, path, FNM_PATHNAME | FNM_PERIOD) == 0) {
-        tail_consider(t, path);
+    struct tail_file *f = tail_find_path(t, path);
+    if (f != NULL && (mask & IN_MODIFY)) {
+        tail_wake(f);
+    } else if (f != NULL && (mask & (IN_DELETE | IN_MOVED_FROM))) {
+        on_lost_name(t, f, mask, cookie);
+    } else if (!(mask & (IN_DELETE | IN_MOVED_FROM)) && glob_match(t->glob, path)) {
+        tail_consider(t, path, true);
     }
 }
 
-void tail_event(struct tail *t, int wd, uint32_t mask, const char *name)
+/* Something came or went where links lead. */
+static void check_linked(struct tail *t)
 {
-    struct tail_dir *d = find_dir(t, wd);
+    LIST_FOR(it, save, &t->linked)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, linked);
+        if (!tail_still_there(f))
+            t->scan_due = true;
+    }
+    t->scan_due |= t->dangling;
+}
+
+void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const char *name)
+{
+    struct tail_dir *d = tail_find_dir(t, wd);
     if (d == NULL) {
         on_file_event(t, wd, mask);
         return;
     }
     if (mask & IN_IGNORED)
-        forget_dir(t, d);
+        tail_forget_dir(t, d);
     if (mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_ISDIR)) {
         t->scan_due = true;
         tail_kick(t);
         return;
     }
     char path[TAIL_PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%s", strcmp(d->path, "/") == 0 ? "" : d->path, name);
-    if (n > 0 && (size_t)n < sizeof path)
-        on_name(t, mask, path);
-}
-
-void tail_scan_release(struct tail *t)
-{
-    t->scan++;
-    drop_old_dirs(t);
-    free(t->dirs);
-    t->dirs = NULL;
-    tdestroy(t->complained, free);
-    t->complained = NULL;
+    if (!join(path, d->path, name))
+        return;
+    if (t->moving != NULL && (mask & IN_MOVED_TO) && cookie == t->moving_cookie &&
+        !glob_match(t->glob, path)) {
+        on_moved_out(t, path);
+        return;
+    }
+    if (t->moving != NULL && cookie != t->moving_cookie)
+        tail_settle_moving(t);
+    on_name(t, mask, cookie, path);
+    if ((t->dangling || !list_empty(&t->linked)) && !(mask & IN_MODIFY))
+        check_linked(t);
+    tail_kick(t);
 }

@@ -16,7 +16,19 @@ struct command {
 static const struct command commands[] = {
     {"check", cli_check, "check a configuration file"},
     {"cat", cli_cat, "read a stream and print its records"},
+    {"shipped", cli_shipped, "tell whether files are delivered"},
+    {"sources", cli_sources, "list the followed files and how far they are"},
+    {"rewind", cli_rewind, "send a file again, or skip what is left of it"},
 };
+
+/* A full disk or a closed pipe shows only when the last bytes go out. */
+int cli_finish(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    perror("tailrace: cannot write the output");
+    return EX_IOERR;
+}
 
 static void print_usage(FILE *to)
 {

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "daemon/log.h"
@@ -73,6 +74,16 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
     return 0;
 }
 
+/* A followed file is an open one, and the usual soft limit is no more than 1024. */
+static void raise_open_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit); /* where it fails, the old limit is good enough to start */
+}
+
 static void tell_line(void *ctx, const char *line)
 {
     (void)ctx;
@@ -109,6 +120,7 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     umask(077);
+    raise_open_files();
     int exit_code;
     struct config *config = load_config(a.options.config_path, &exit_code);
     if (config == NULL)

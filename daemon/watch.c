@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* What a directory tells of its files; IN_ATTRIB is left out on purpose: touching is no news. */
+/* What a directory tells of its files; IN_ATTRIB because of files that become readable. */
 #define DIR_MASK                                                                                   \
     (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_MODIFY | IN_DELETE_SELF |            \
-     IN_MOVE_SELF | IN_ONLYDIR)
+     IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR)
 #define FILE_MASK IN_MODIFY
 
 struct watch {
@@ -27,7 +27,7 @@ static void tell(struct watch *w, const char *bytes, size_t n)
         if (ev->mask & IN_Q_OVERFLOW)
             w->ops.overflow(w->ops.ctx);
         else
-            w->ops.event(w->ops.ctx, ev->wd, ev->mask, ev->len > 0 ? ev->name : "");
+            w->ops.event(w->ops.ctx, ev->wd, ev->mask, ev->cookie, ev->len > 0 ? ev->name : "");
     }
 }
 

@@ -5,7 +5,7 @@
  * everything again.
  *
  * watch_dir and watch_file return a watch descriptor (the same one for the same inode), or -errno:
- * ENOSPC means the limit of watches is reached. Events are told as event(ctx, wd, mask, name);
+ * ENOSPC means the limit of watches is reached. Events are told as event(ctx, wd, mask, cookie, name);
  * name is "" for the watched object itself. IN_IGNORED is told too: the descriptor is gone.
  * watch_drop forgets one. At most WATCH_READ_MAX bytes of events are told a turn.
  */
@@ -22,7 +22,7 @@
 
 struct watch_ops {
     void *ctx;
-    void (*event)(void *ctx, int wd, uint32_t mask, const char *name);
+    void (*event)(void *ctx, int wd, uint32_t mask, uint32_t cookie, const char *name);
     void (*overflow)(void *ctx);
 };
 

@@ -1,6 +1,9 @@
 /* Putting the recent document over the whole one (declared in position.h). The entries of the whole
  * one are sorted by id once; each recent entry then finds its place, or goes to the end of its
- * source. Paths change hands. */
+ * source. Paths change hands: an entry whose path is NULL has been taken.
+ *
+ * When memory runs out, the whole checkpoint may be half merged, and is only good for being released.
+ */
 #include "lib/position.h"
 
 #include <stdlib.h>
@@ -55,18 +58,25 @@ static struct checkpoint_source *source_of(struct checkpoint *c, const struct ch
     return &c->sources[c->sources_n++];
 }
 
-static bool append(struct checkpoint *whole, const struct checkpoint_source *from,
-                   struct checkpoint_file *f)
+/* What is left of a source when the known entries have been taken: the new ones. */
+static bool append_new(struct checkpoint *whole, struct checkpoint_source *from)
 {
+    size_t n = 0;
+    for (size_t k = 0; k < from->files_n; k++)
+        n += from->files[k].path != NULL;
     struct checkpoint_source *to = source_of(whole, from);
-    if (to == NULL)
-        return false;
-    struct checkpoint_file *more = realloc(to->files, (to->files_n + 1) * sizeof *more);
+    if (to == NULL || n == 0)
+        return to != NULL;
+    struct checkpoint_file *more = realloc(to->files, (to->files_n + n) * sizeof *more);
     if (more == NULL)
         return false;
     to->files = more;
-    to->files[to->files_n++] = *f;
-    f->path = NULL;
+    for (size_t k = 0; k < from->files_n; k++) {
+        if (from->files[k].path == NULL)
+            continue;
+        to->files[to->files_n++] = from->files[k];
+        from->files[k].path = NULL;
+    }
     return true;
 }
 
@@ -87,23 +97,27 @@ static void replace_known(struct checkpoint *recent, struct place *places, size_
     }
 }
 
+static bool put_over(struct checkpoint *whole, struct checkpoint *recent)
+{
+    size_t n = count_files(whole);
+    struct place *places = sort_places(whole, n);
+    if (places == NULL)
+        return false;
+    replace_known(recent, places, n);
+    free(places);
+    for (size_t i = 0; i < recent->sources_n; i++)
+        if (!append_new(whole, &recent->sources[i]))
+            return false;
+    return true;
+}
+
 bool checkpoint_merge(struct checkpoint *whole, struct checkpoint *recent)
 {
     bool ok = true;
-    if (recent->generation == whole->generation) {
-        size_t n = count_files(whole);
-        struct place *places = sort_places(whole, n);
-        ok = places != NULL;
-        if (ok)
-            replace_known(recent, places, n);
-        free(places);
-        for (size_t i = 0; ok && i < recent->sources_n; i++) {
-            struct checkpoint_source *s = &recent->sources[i];
-            for (size_t k = 0; ok && k < s->files_n; k++)
-                if (s->files[k].path != NULL)
-                    ok = append(whole, s, &s->files[k]);
-        }
-    }
+    if (recent->generation == whole->generation)
+        ok = put_over(whole, recent);
+    else if (recent->generation > whole->generation)
+        whole->generation = recent->generation;
     checkpoint_release(recent);
     return ok;
 }

@@ -16,6 +16,7 @@
 
 #include "lib/config_parts.h"
 #include "lib/endpoint.h"
+#include "lib/glob.h"
 
 struct builder {
     struct config *c;
@@ -92,52 +93,115 @@ static void build_streams(struct builder *b, const struct section *root)
     }
 }
 
-static bool is_repeated(const struct yaml *columns, size_t i)
+static bool is_repeated(const struct yaml *names, size_t i)
 {
     for (size_t k = 0; k < i; k++)
-        if (columns->values[k].kind == YAML_SCALAR &&
-            strcmp(columns->values[k].text, columns->values[i].text) == 0)
+        if (names->values[k].kind == YAML_SCALAR &&
+            strcmp(names->values[k].text, names->values[i].text) == 0)
             return true;
     return false;
 }
 
-static void build_columns(struct builder *b, const struct section *s, struct shape_spec *spec)
+/* A sequence of names, each once, such as columns; the option may be missing. */
+static void build_names(struct builder *b, const struct section *s, const char *option, size_t max,
+                        char ***list, size_t *n)
 {
-    const struct yaml *columns = yaml_get(s->mapping, "columns");
-    if (columns == NULL)
+    const struct yaml *names = yaml_get(s->mapping, option);
+    if (names == NULL)
         return;
-    if (columns->kind != YAML_SEQUENCE || columns->n == 0 || columns->n > CSV_FIELDS_MAX) {
-        complain(&b->bad, columns->line, columns->column,
-                 "%scolumns: expected a sequence of 1 to %d names", s->where, CSV_FIELDS_MAX);
+    if (names->kind != YAML_SEQUENCE || names->n == 0 || names->n > max) {
+        complain(&b->bad, names->line, names->column,
+                 "%s%s: expected a sequence of 1 to %zu names", s->where, option, max);
         return;
     }
-    spec->columns = calloc(columns->n, sizeof *spec->columns);
-    if (spec->columns == NULL) {
+    *list = calloc(names->n, sizeof **list);
+    if (*list == NULL) {
         b->bad.nomem = true;
         return;
     }
-    for (size_t i = 0; i < columns->n; i++) {
-        const struct yaml *name = &columns->values[i];
+    for (size_t i = 0; i < names->n; i++) {
+        const struct yaml *name = &names->values[i];
         if (name->kind != YAML_SCALAR || name->text[0] == '\0')
-            complain(&b->bad, name->line, name->column, "%scolumns: column %zu has no name",
-                     s->where, i + 1);
-        else if (is_repeated(columns, i))
-            complain(&b->bad, name->line, name->column,
-                     "%scolumns: \"%.64s\" is here a second time", s->where, name->text);
+            complain(&b->bad, name->line, name->column, "%s%s: entry %zu has no name", s->where,
+                     option, i + 1);
+        else if (is_repeated(names, i))
+            complain(&b->bad, name->line, name->column, "%s%s: \"%.64s\" is here a second time",
+                     s->where, option, name->text);
         else
-            spec->columns[spec->columns_n++] = text_copy(&b->bad, name->text);
+            (*list)[(*n)++] = text_copy(&b->bad, name->text);
     }
 }
 
-static void check_csv_only(struct builder *b, const struct section *s)
+/* What the tail will make of it must be good now. */
+static void check_glob(struct builder *b, const struct section *s, const struct config_source *c)
 {
-    static const char *const names[] = {"delimiter", "columns", "record"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        const struct yaml *key = section_key(s, names[i]);
-        if (key != NULL)
-            complain(&b->bad, key->line, key->column, "%s%s: goes only with format: csv", s->where,
-                     names[i]);
-    }
+    struct err e;
+    struct glob *g = c->file != NULL ? glob_new(c->file, c->excludes, c->excludes_n, &e) : NULL;
+    const struct yaml *at = yaml_get(s->mapping, "file");
+    if (g == NULL && c->file != NULL && at != NULL)
+        complain(&b->bad, at->line, at->column, "%sfile: %s", s->where, e.text);
+    glob_free(g);
+}
+
+static void check_goes(struct builder *b, const struct section *s, const char *name, bool goes,
+                       const char *with)
+{
+    const struct yaml *key = section_key(s, name);
+    if (key != NULL && !goes)
+        complain(&b->bad, key->line, key->column, "%s%s: goes only with format: %s", s->where, name,
+                 with);
+}
+
+/* What belongs to some formats and makes no sense with others. */
+static void check_format(struct builder *b, const struct section *s, const struct shape_spec *spec)
+{
+    const char *parsed = "regex, logfmt, or one of the logs by name";
+    check_goes(b, s, "delimiter", spec->format == FORMAT_CSV, "csv");
+    check_goes(b, s, "columns", spec->format == FORMAT_CSV, "csv");
+    check_goes(b, s, "pattern", spec->format == FORMAT_REGEX, "regex");
+    check_goes(b, s, "on_no_match", shape_format_may_miss(spec->format), parsed);
+    check_goes(b, s, "record", shape_format_has_fields(spec->format),
+               "csv, regex, logfmt, or one of the logs by name");
+    check_goes(b, s, "add", spec->format != FORMAT_LINE,
+               "json, csv, regex, logfmt, or one of the logs by name");
+    const struct yaml *at = section_key(s, "encoding");
+    if (spec->format == FORMAT_CSV && encoding_is_utf16(spec->encoding) && at != NULL)
+        complain(&b->bad, at->line, at->column, "%sencoding: csv is read as utf-8 or latin1 only",
+                 s->where);
+    if (spec->format == FORMAT_REGEX && section_key(s, "pattern") == NULL)
+        complain(&b->bad, s->place->line, s->place->column,
+                 "%spattern: is required with format: regex", s->where);
+}
+
+static void build_multiline(struct builder *b, const struct section *s, struct shape_spec *spec)
+{
+    const struct yaml *key = section_key(s, "multiline");
+    struct section lines = {.scope = SCOPE_MULTILINE};
+    if (key == NULL || !section_enter(&b->bad, s, "", s->mapping, (size_t)(key - s->mapping->keys),
+                                      &lines))
+        return;
+    section_read(&b->bad, &lines, &spec->multiline);
+    const struct yaml *start = section_key(&lines, "start");
+    const struct yaml *continues = section_key(&lines, "continue");
+    if (start == NULL && continues == NULL)
+        complain(&b->bad, key->line, key->column, "%smultiline: needs start or continue", s->where);
+    if (start != NULL && continues != NULL)
+        complain(&b->bad, continues->line, continues->column,
+                 "%smultiline.continue: goes only without start", s->where);
+}
+
+/* How bytes are cut into records, against what they hold. */
+static void check_framing(struct builder *b, const struct section *s, const struct shape_spec *spec)
+{
+    const struct yaml *multiline = section_key(s, "multiline");
+    const struct yaml *oversize = yaml_get(s->mapping, "on_oversize");
+    if (multiline != NULL && spec->format == FORMAT_CSV)
+        complain(&b->bad, multiline->line, multiline->column,
+                 "%smultiline: goes not with format: csv, whose rows have ends of their own",
+                 s->where);
+    if (spec->on_oversize == OVERSIZE_SPLIT && spec->format != FORMAT_LINE)
+        complain(&b->bad, oversize->line, oversize->column,
+                 "%son_oversize: split goes only with format: line", s->where);
 }
 
 static void find_stream(struct builder *b, const struct section *s, struct config_source *source)
@@ -163,7 +227,19 @@ static void find_stream(struct builder *b, const struct section *s, struct confi
                  s->where, source->stream_name, nearest);
 }
 
-/* The key first and alone, so that what is wrong with it is told at its own place. */
+/* The option that a shape's error begins with the name of. */
+static const char *blamed_option(const char *text, const char *otherwise)
+{
+    static const char *const names[] = {"key", "add", "pattern"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(text, names[i], n) == 0 && strncmp(text + n, ": ", 2) == 0)
+            return names[i];
+    }
+    return otherwise;
+}
+
+/* All but the record first, so that what is wrong with it is told at its own place. */
 static void check_shape(struct builder *b, const struct section *s, const struct shape_spec *spec,
                         bool whole)
 {
@@ -175,12 +251,14 @@ static void check_shape(struct builder *b, const struct section *s, const struct
     }
     struct shape *shape = shape_new(&part, "localhost", &e);
     if (shape == NULL) {
-        const char *name = whole ? "record" : "key";
+        const char *name = blamed_option(e.text, whole ? "record" : "key");
         const struct yaml *at = yaml_get(s->mapping, name);
         if (at == NULL)
             at = s->place;
-        const char *words = strncmp(e.text, "key: ", 5) == 0 ? e.text + 5 : e.text;
-        complain(&b->bad, at->line, at->column, "%s%s: %s", s->where, name, words);
+        size_t n = strlen(name);
+        bool named = strncmp(e.text, name, n) == 0 && strncmp(e.text + n, ": ", 2) == 0;
+        complain(&b->bad, at->line, at->column, "%s%s: %s", s->where, name,
+                 named ? e.text + n + 2 : e.text);
     }
     shape_free(shape);
 }
@@ -190,18 +268,28 @@ static void build_source(struct builder *b, const struct section *s, struct conf
     size_t before = complaints_so_far(b);
     struct shape_spec *spec = &source->shape;
     uint64_t wrong = section_read(&b->bad, s, source);
-    build_columns(b, s, spec);
+    build_names(b, s, "columns", CSV_FIELDS_MAX, &spec->columns, &spec->columns_n);
+    build_names(b, s, "exclude", EXCLUDES_MAX, &source->excludes, &source->excludes_n);
+    build_multiline(b, s, spec);
+    if ((wrong & section_bit(SCOPE_SOURCE, "file")) == 0)
+        check_glob(b, s, source);
     const struct yaml *record = yaml_get(s->mapping, "record");
     if (record != NULL)
         template_build(&b->bad, s, record, spec);
+    const struct yaml *add = yaml_get(s->mapping, "add");
+    if (add != NULL)
+        add_build(&b->bad, s, add, spec);
     if (b->bad.nomem)
         return;
     bool format_known = (wrong & section_bit(SCOPE_SOURCE, "format")) == 0;
-    if (format_known && spec->format != FORMAT_CSV)
-        check_csv_only(b, s);
+    if (format_known)
+        check_format(b, s, spec);
+    if (format_known)
+        check_framing(b, s, spec);
     if ((wrong & section_bit(SCOPE_SOURCE, "stream")) == 0)
         find_stream(b, s, source);
-    if (format_known && (wrong & section_bit(SCOPE_SOURCE, "key")) == 0)
+    bool compiles = spec->format != FORMAT_REGEX || spec->pattern != NULL;
+    if (format_known && compiles && (wrong & section_bit(SCOPE_SOURCE, "key")) == 0)
         check_shape(b, s, spec, false);
     if (complaints_so_far(b) == before && spec->fields_n > 0)
         check_shape(b, s, spec, true);
@@ -280,7 +368,9 @@ static void release_spec(struct shape_spec *spec)
     for (size_t i = 0; i < spec->columns_n; i++)
         free(spec->columns[i]);
     free(spec->columns);
+    schema_release(SCOPE_MULTILINE, &spec->multiline);
     template_free(spec->fields, spec->fields_n);
+    add_free(spec);
 }
 
 void config_free(struct config *c)
@@ -294,6 +384,9 @@ void config_free(struct config *c)
     for (size_t i = 0; i < c->sources_n; i++) {
         schema_release(SCOPE_SOURCE, &c->sources[i]);
         release_spec(&c->sources[i].shape);
+        for (size_t k = 0; k < c->sources[i].excludes_n; k++)
+            free(c->sources[i].excludes[k]);
+        free(c->sources[i].excludes);
         free(c->sources[i].name);
     }
     schema_release(SCOPE_GLOBAL, c);

@@ -7,10 +7,10 @@
  * stands in schema.c as a row, and nowhere else; the manual is held against those rows.
  *
  * Checked here, beyond single values: at least one stream and one source; a source's stream exists;
- * names of streams and sources match [A-Za-z0-9_.-]{1,64} and are unique; `record:`, `columns:` and
- * `delimiter:` only with format csv; parse and print together; a shape compiles (shape_new); a
+ * names of streams and sources match [A-Za-z0-9_.-]{1,64} and are unique; options that
+ * belong to a format (`record:`, `columns:`, `pattern:`, ...) stand with it; parse and print together; a shape compiles (shape_new); a
  * stream ARN is one, and its region agrees with `region:`; the endpoint is a URL; region is there;
- * file globs, state_dir and ca_bundle are absolute paths; times and sizes carry units.
+ * file globs, state_dir, control and ca_bundle are absolute paths; times and sizes carry units.
  *
  * config_diff compares two configurations row by row: for each difference `tell` gets a line like
  * "streams.crimes.buffer: 64MiB -> 128MiB (needs a restart)", and the function returns how many of
@@ -26,6 +26,7 @@
 
 #define CONFIG_NAME_MAX    64
 #define CONFIG_STREAMS_MAX 256  /* each has a ring of at least 8 MiB */
+#define EXCLUDES_MAX 64
 #define CONFIG_SOURCES_MAX 1024 /* each is held against its likes by name */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -44,6 +45,11 @@ struct config_source {
     char *file; /* a glob, absolute */
     char *stream_name;
     size_t stream; /* index into streams */
+    char **excludes; /* globs of files to leave alone */
+    size_t excludes_n;
+    bool watch_poll; /* watch: poll */
+    uint64_t max_open_files;
+    uint64_t ignore_older_ms; /* 0: nothing is too old */
     enum start_at start_at;
     struct shape_spec shape;
 };
@@ -52,6 +58,7 @@ struct config {
     char *region;
     char *endpoint;  /* NULL: the region's own */
     char *state_dir; /* default /var/lib/tailrace */
+    char *control;   /* the control socket's path, or "off"; NULL: the daemon's choice */
     char *profile;   /* NULL: AWS_PROFILE, then "default" */
     char *ca_bundle; /* NULL: the system's */
     enum log_level log_level;

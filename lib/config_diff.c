@@ -5,6 +5,8 @@
  */
 #include "lib/config.h"
 
+#include <stdio.h>
+
 #include "lib/config_parts.h"
 
 #define LINE_MAX_BYTES (32 * KIB) /* two paths of 4 KiB, with room */
@@ -30,22 +32,33 @@ static void say(struct differ *d, const char *where, const struct schema_row *o)
     buf_reset(&d->line);
 }
 
+static bool names_equal(char *const *a, size_t a_n, char *const *b, size_t b_n)
+{
+    if (a_n != b_n)
+        return false;
+    for (size_t i = 0; i < a_n; i++)
+        if (strcmp(a[i], b[i]) != 0)
+            return false;
+    return true;
+}
+
+
 static bool row_equal(const struct schema_row *o, const void *a, const void *b)
 {
     if (o->type == OPTION_MAPPING || o->type == OPTION_JSON)
         return true; /* compared entry by entry, by the scope below */
-    if (o->type != OPTION_NAMES && o->type != OPTION_RECORD)
+    if (o->type != OPTION_NAMES && o->type != OPTION_RECORD && o->type != OPTION_ADD)
         return option_equal(o, a, b);
     const struct shape_spec *x = &((const struct config_source *)a)->shape;
     const struct shape_spec *y = &((const struct config_source *)b)->shape;
     if (o->type == OPTION_RECORD)
         return template_equal(x->fields, x->fields_n, y->fields, y->fields_n);
-    if (x->columns_n != y->columns_n)
-        return false;
-    for (size_t i = 0; i < x->columns_n; i++)
-        if (strcmp(x->columns[i], y->columns[i]) != 0)
-            return false;
-    return true;
+    if (o->type == OPTION_ADD)
+        return add_equal(x, y);
+    if (strcmp(o->name, "columns") == 0)
+        return names_equal(x->columns, x->columns_n, y->columns, y->columns_n);
+    const struct config_source *before = a, *after = b;
+    return names_equal(before->excludes, before->excludes_n, after->excludes, after->excludes_n);
 }
 
 static void diff_rows(struct differ *d, enum option_scope scope, const char *group,
@@ -56,7 +69,7 @@ static void diff_rows(struct differ *d, enum option_scope scope, const char *gro
         if (o->scope != scope || row_equal(o, before, after))
             continue;
         buf_printf(&d->line, "%s%s%s%s: ", group, name, name[0] != '\0' ? "." : "", o->name);
-        if (o->type == OPTION_NAMES || o->type == OPTION_RECORD) {
+        if (o->type == OPTION_NAMES || o->type == OPTION_RECORD || o->type == OPTION_ADD) {
             buf_puts(&d->line, "changed");
         } else {
             option_print(o, before, &d->line);
@@ -64,6 +77,27 @@ static void diff_rows(struct differ *d, enum option_scope scope, const char *gro
             option_print(o, after, &d->line);
         }
         say(d, o->name, o);
+    }
+}
+
+static bool joins_lines(const struct config_source *s)
+{
+    return s->shape.multiline.start != NULL || s->shape.multiline.continues != NULL;
+}
+
+static void diff_multiline(struct differ *d, const struct config_source *before,
+                           const struct config_source *after)
+{
+    const struct schema_row *row = schema_find(SCOPE_SOURCE, "multiline");
+    char group[CONFIG_NAME_MAX + 16];
+    snprintf(group, sizeof group, "sources.%s.", after->name);
+    if (joins_lines(before) && joins_lines(after)) {
+        diff_rows(d, SCOPE_MULTILINE, group, row->name, &before->shape.multiline,
+                  &after->shape.multiline);
+    } else if (joins_lines(before) != joins_lines(after)) {
+        buf_printf(&d->line, "%s%s: %s", group, row->name,
+                   joins_lines(after) ? "added" : "removed");
+        say(d, row->name, row);
     }
 }
 
@@ -109,8 +143,10 @@ static void diff_sources(struct differ *d, const struct config *before, const st
         const struct config_source *old = &before->sources[i], *new = find_source(after, old->name);
         if (new == NULL)
             say_entry(d, "sources", old->name, "removed");
-        else
+        else {
             diff_rows(d, SCOPE_SOURCE, "sources.", old->name, old, new);
+            diff_multiline(d, old, new);
+        }
     }
     for (size_t i = 0; i < after->sources_n; i++)
         if (find_source(before, after->sources[i].name) == NULL)

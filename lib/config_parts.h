@@ -7,7 +7,8 @@
  * rows that were wrong are returned, so that a rule between two options is not held against a wrong
  * one.
  *
- * template_build reads `record:` into spec->fields; spec owns what was built, also after a failure.
+ * template_build reads `record:` into spec->fields, add_build `add:` into spec->add; spec owns what
+ * was built, also after a failure.
  */
 #ifndef LIB_CONFIG_PARTS_H
 #define LIB_CONFIG_PARTS_H
@@ -40,6 +41,10 @@ char *text_copy(struct complaints *bad, const char *text);
 void template_build(struct complaints *bad, const struct section *source,
                     const struct yaml *mapping, struct shape_spec *spec);
 void template_free(struct shape_field *fields, size_t n);
+void add_build(struct complaints *bad, const struct section *source, const struct yaml *mapping,
+               struct shape_spec *spec);
+void add_free(struct shape_spec *spec);
+bool add_equal(const struct shape_spec *a, const struct shape_spec *b);
 bool template_equal(const struct shape_field *a, size_t a_n, const struct shape_field *b,
                     size_t b_n);
 

@@ -1,4 +1,4 @@
-/* config_record.c - the template of `record:`, from YAML to struct shape_field.
+/* config_record.c - the template of `record:`, from YAML to struct shape_field, and `add:`.
  *
  * Each entry is a field (a mapping whose `from` is a scalar), a constant ({const: x}) or a nested
  * object (any other mapping), in the document's order. What looks like neither, a bare value, is
@@ -193,6 +193,70 @@ bool template_equal(const struct shape_field *a, size_t a_n, const struct shape_
         return false;
     for (size_t i = 0; i < a_n; i++)
         if (!field_equal(&a[i], &b[i]))
+            return false;
+    return true;
+}
+
+/* ---- add ------------------------------------------------------------------------------------ */
+
+#define ADD_BYTES_MAX 4096
+
+static void read_add(struct complaints *bad, const struct section *s, const struct yaml *key,
+                     const struct yaml *value, struct shape_add *add)
+{
+    if (key->text[0] == '\0')
+        complain(bad, key->line, key->column, "%sadd: a member needs a name", s->where);
+    if (value->kind != YAML_SCALAR || scalar_is_null(value))
+        complain(bad, value->line, value->column,
+                 "%sadd.%.64s: expected text, like \"{@file.path}\" in quotes, not %s", s->where,
+                 key->text, kind_words(value));
+    else if (strlen(value->text) > ADD_BYTES_MAX)
+        complain(bad, value->line, value->column, "%sadd.%.64s: more than %d bytes", s->where,
+                 key->text, ADD_BYTES_MAX);
+    add->name = text_copy(bad, key->text);
+    add->text = text_copy(bad, value->kind == YAML_SCALAR ? value->text : "");
+}
+
+void add_build(struct complaints *bad, const struct section *source, const struct yaml *mapping,
+               struct shape_spec *spec)
+{
+    if (mapping->kind != YAML_MAPPING || mapping->n == 0 || mapping->n > SHAPE_ADD_MAX) {
+        complain(bad, mapping->line, mapping->column,
+                 "%sadd: expected a mapping of 1 to %d names to text", source->where,
+                 SHAPE_ADD_MAX);
+        return;
+    }
+    spec->add = calloc(mapping->n, sizeof *spec->add);
+    if (spec->add == NULL) {
+        bad->nomem = true;
+        return;
+    }
+    for (size_t i = 0; i < mapping->n; i++) {
+        const struct yaml *key = &mapping->keys[i];
+        for (size_t k = 0; k < spec->fields_n; k++)
+            if (strcmp(spec->fields[k].name, key->text) == 0)
+                complain(bad, key->line, key->column, "%sadd.%.64s: record has this name too",
+                         source->where, key->text);
+        read_add(bad, source, key, &mapping->values[i], &spec->add[spec->add_n++]);
+    }
+}
+
+void add_free(struct shape_spec *spec)
+{
+    for (size_t i = 0; i < spec->add_n; i++) {
+        free(spec->add[i].name);
+        free(spec->add[i].text);
+    }
+    free(spec->add);
+}
+
+bool add_equal(const struct shape_spec *a, const struct shape_spec *b)
+{
+    if (a->add_n != b->add_n)
+        return false;
+    for (size_t i = 0; i < a->add_n; i++)
+        if (strcmp(a->add[i].name, b->add[i].name) != 0 ||
+            strcmp(a->add[i].text, b->add[i].text) != 0)
             return false;
     return true;
 }

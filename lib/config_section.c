@@ -68,14 +68,15 @@ bool section_enter(struct complaints *bad, const struct section *from, const cha
 static bool is_special(const struct schema_row *o)
 {
     return o->type == OPTION_NAMES || o->type == OPTION_MAPPING || o->type == OPTION_RECORD ||
-           o->type == OPTION_JSON;
+           o->type == OPTION_ADD || o->type == OPTION_JSON;
 }
 
 static void complain_unknown(struct complaints *bad, const struct section *s,
                              const struct yaml *key)
 {
     static const char *const places[SCOPES_N] = {"stands at the top", "belongs to a stream",
-                                                 "belongs to a source", "belongs to a field"};
+                                                 "belongs to a source", "belongs to a field",
+                                                 "belongs to multiline"};
     for (enum option_scope scope = SCOPE_GLOBAL; scope < SCOPES_N; scope++) {
         if (schema_find(scope, key->text) != NULL) {
             complain(bad, key->line, key->column, "%s%s: unknown here; this option %s", s->where,

@@ -215,3 +215,15 @@ enum csv_result csv_row_next(struct csv_row *row, struct str text, char delimite
         return give_up(row, CSV_NOMEM);
     return wide ? CSV_WIDE : CSV_ROW;
 }
+
+size_t csv_pass_line(struct str text, bool at_end, bool *over)
+{
+    size_t at = 0;
+    while (at < text.n && text.p[at] != '\n' && text.p[at] != '\r')
+        at++;
+    bool cr = at < text.n && text.p[at] == '\r', last = at + 1 >= text.n;
+    *over = at_end || (at < text.n && !(cr && last));
+    if (!*over || at == text.n)
+        return at;
+    return at + (cr && !last && text.p[at + 1] == '\n' ? 2 : 1);
+}

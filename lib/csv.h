@@ -44,5 +44,8 @@ struct csv_row {
 void csv_row_init(struct csv_row *row, size_t scratch_max);
 void csv_row_release(struct csv_row *row);
 enum csv_result csv_row_next(struct csv_row *row, struct str text, char delimiter, bool at_end);
+/* Passes over one line, quotes or not: how many bytes. *over: its end was among them (a CR at the
+ * very end is left, for an LF may follow it). */
+size_t csv_pass_line(struct str text, bool at_end, bool *over);
 
 #endif

@@ -86,3 +86,46 @@ unsigned encoding_to_utf8(struct buf *out, struct str text, enum shape_encoding 
     buf_commit(out, (size_t)(to - begin));
     return replaced;
 }
+
+/* ---- cutting -------------------------------------------------------------------------------- */
+
+/* Back to the first byte of a character, if there is one near enough: the text may be anything. */
+static size_t fit_utf8(const unsigned char *p, size_t n, size_t room)
+{
+    if (n <= room)
+        return n;
+    for (size_t back = 0; back < 4 && back < room; back++)
+        if ((p[room - back] & 0xc0) != 0x80)
+            return room - back;
+    return room;
+}
+
+static size_t utf8_n(uint32_t unit)
+{
+    return unit < 0x80 ? 1 : unit < 0x800 ? 2 : 3;
+}
+
+size_t encoding_fit(struct str text, enum shape_encoding from, size_t room)
+{
+    const unsigned char *p = (const unsigned char *)text.p;
+    if (from == ENCODING_UTF8)
+        return fit_utf8(p, text.n, room);
+    size_t at = 0, low = from == ENCODING_UTF16BE ? 1 : 0;
+    while (at < text.n) {
+        size_t n = 1, grown = 3;
+        if (from == ENCODING_LATIN1) {
+            grown = utf8_n(p[at]);
+        } else if (text.n - at >= 2) {
+            uint32_t c = (uint32_t)p[at + 1 - low] << 8 | p[at + low];
+            bool pair =
+                c >= 0xd800 && c < 0xdc00 && text.n - at >= 4 && (p[at + 3 - low] & 0xfc) == 0xdc;
+            n = pair ? 4 : 2;
+            grown = pair ? 4 : utf8_n(c);
+        }
+        if (grown > room)
+            break;
+        room -= grown;
+        at += n;
+    }
+    return at;
+}

@@ -24,5 +24,7 @@ static inline bool encoding_is_utf16(enum shape_encoding e)
 }
 
 unsigned encoding_to_utf8(struct buf *out, struct str text, enum shape_encoding from);
+/* How many of its bytes, whole characters, become at most `room` bytes of UTF-8. */
+size_t encoding_fit(struct str text, enum shape_encoding from, size_t room);
 
 #endif

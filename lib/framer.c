@@ -2,8 +2,10 @@
  * line comes in pieces. A line that is too long is cut once, then its rest is passed over.
  *
  * Whether a line is too long must not depend on how its bytes arrived, so the decision waits until
- * it is certain: `max` bytes may be followed by CR LF, so only max + 2 bytes without LF are surely
+ * it is certain: `max` bytes may be followed by CR LF, so only two units more without LF are surely
  * too many.
+ *
+ * In UTF-16 the memchr finds candidates: a byte of 0A is half of many other characters too.
  */
 #include "lib/framer.h"
 
@@ -11,6 +13,69 @@ void framer_reset(struct framer *f, bool skipping)
 {
     *f = (struct framer){.skipping = skipping};
 }
+
+size_t framer_unit(const struct framer *f)
+{
+    return encoding_is_utf16(f->encoding) ? 2 : 1;
+}
+
+/* ---- line ends ------------------------------------------------------------------------------ */
+
+static bool is_unit(enum shape_encoding encoding, const char *p, char c)
+{
+    bool big = encoding == ENCODING_UTF16BE;
+    return p[big] == c && p[!big] == '\0';
+}
+
+static size_t find_wide(const struct framer *f, struct str text, size_t from, size_t to)
+{
+    while (from < to) {
+        const char *byte = memchr(text.p + from, '\n', to - from);
+        if (byte == NULL)
+            break;
+        size_t at = (size_t)(byte - text.p) & ~(size_t)1;
+        if (at + 1 < to && is_unit(f->encoding, text.p + at, '\n'))
+            return at;
+        from = (size_t)(byte - text.p) + 1;
+    }
+    return SIZE_MAX;
+}
+
+size_t framer_find(const struct framer *f, struct str text, size_t from, size_t to)
+{
+    if (from >= to)
+        return SIZE_MAX;
+    if (encoding_is_utf16(f->encoding))
+        return find_wide(f, text, from, to);
+    const char *lf = memchr(text.p + from, '\n', to - from);
+    return lf != NULL ? (size_t)(lf - text.p) : SIZE_MAX;
+}
+
+static bool is_cr(const struct framer *f, struct str text, size_t at)
+{
+    return encoding_is_utf16(f->encoding) ? is_unit(f->encoding, text.p + at, '\r')
+                                          : text.p[at] == '\r';
+}
+
+size_t framer_text_end(const struct framer *f, struct str text, size_t from, size_t lf)
+{
+    size_t unit = framer_unit(f);
+    return lf >= from + unit && is_cr(f, text, lf - unit) ? lf - unit : lf;
+}
+
+size_t framer_last_end(enum shape_encoding encoding, struct str text, uint64_t offset)
+{
+    bool wide = encoding_is_utf16(encoding);
+    for (size_t at = text.n; at > 0; at--) {
+        if (!wide && text.p[at - 1] == '\n')
+            return at;
+        if (wide && at > 1 && (offset + at) % 2 == 0 && is_unit(encoding, text.p + at - 2, '\n'))
+            return at;
+    }
+    return 0;
+}
+
+/* ---- passing over --------------------------------------------------------------------------- */
 
 static enum frame_result skipped(struct framer *f, size_t used, bool over, struct frame *frame)
 {
@@ -32,11 +97,13 @@ enum frame_result framer_skip(struct framer *f, struct str text, bool at_end, st
 static enum frame_result skip_line(struct framer *f, struct str text, bool at_end,
                                    struct frame *frame)
 {
-    const char *lf = text.n > 0 ? memchr(text.p, '\n', text.n) : NULL;
-    if (lf != NULL)
-        return skipped(f, (size_t)(lf - text.p) + 1, true, frame);
-    return skipped(f, text.n, at_end, frame);
+    size_t unit = framer_unit(f), lf = framer_find(f, text, 0, text.n);
+    if (lf != SIZE_MAX)
+        return skipped(f, lf + unit, true, frame);
+    return skipped(f, at_end ? text.n : text.n - text.n % unit, at_end, frame);
 }
+
+/* ---- lines ---------------------------------------------------------------------------------- */
 
 static enum frame_result record(struct framer *f, struct str text, size_t n, size_t used,
                                 struct frame *frame)
@@ -55,27 +122,33 @@ static enum frame_result oversize(struct framer *f, struct str text, size_t max,
     return FRAME_OVERSIZE;
 }
 
+/* More than `max` bytes without LF: might it still be `max` of them, CR and LF? */
+static bool may_be_cr(const struct framer *f, struct str text, size_t max, size_t n)
+{
+    size_t unit = framer_unit(f);
+    return n < max + unit || (n < max + 2 * unit && is_cr(f, text, max));
+}
+
 enum frame_result framer_line(struct framer *f, struct str text, size_t max, bool at_end,
                               struct frame *frame)
 {
     if (f->skipping)
         return skip_line(f, text, at_end, frame);
-    size_t from = min_size(f->looked, text.n);
-    size_t n = max < SIZE_MAX - 2 ? min_size(text.n, max + 2) : text.n;
-    const char *lf = n > from ? memchr(text.p + from, '\n', n - from) : NULL;
-    if (lf != NULL) {
-        size_t end = (size_t)(lf - text.p);
-        size_t data_n = end > 0 && lf[-1] == '\r' ? end - 1 : end;
+    size_t unit = framer_unit(f);
+    max -= max % unit;
+    size_t n = max < SIZE_MAX - 2 * unit ? min_size(text.n, max + 2 * unit) : text.n;
+    size_t lf = framer_find(f, text, f->looked, n);
+    if (lf != SIZE_MAX) {
+        size_t data_n = framer_text_end(f, text, 0, lf);
         if (data_n > max)
             return oversize(f, text, max, frame);
-        return record(f, text, data_n, end + 1, frame);
+        return record(f, text, data_n, lf + unit, frame);
     }
-    bool may_be_cr = n == max + 1 && text.p[max] == '\r' && !at_end;
-    if (n > max && !may_be_cr)
+    if (n > max && (at_end || !may_be_cr(f, text, max, n)))
         return oversize(f, text, max, frame);
     if (at_end && n > 0)
         return record(f, text, n, n, frame);
-    f->looked = n;
+    f->looked = n - n % unit;
     *frame = (struct frame){.used = 0};
     return FRAME_MORE;
 }

@@ -8,18 +8,20 @@
 
 #include <stdlib.h>
 
-#define UTF8_BOM "\xef\xbb\xbf"
+#define TRUNCATED STR("...[truncated]")
 
 /* What one call of input_feed works with. */
 struct feed {
     struct input *in;
     struct now now;
     struct str rest; /* the bytes not used yet */
-    bool at_end;
+    bool at_end;     /* no more will come */
+    bool flush;      /* they have stood there long enough: all are records */
+    bool timed_out;  /* so have the whole lines of an event */
     struct csv_row *row;
 };
 
-/* ---- life ------------------------------------------------------------------------------------ */
+/* ---- life ---- */
 
 void input_init(struct input *in, struct pipeline *p, struct shape *shape,
                 const struct shape_spec *spec, const char *path)
@@ -42,13 +44,21 @@ void input_release(struct input *in)
     forget_columns(in);
 }
 
+static void reset_framer(struct input *in, bool skipping)
+{
+    framer_reset(&in->framer, skipping);
+    in->framer.encoding = in->spec->encoding;
+}
+
 void input_start(struct input *in, uint64_t offset, bool mid_record)
 {
     assert(in->origin.in_ring == 0);
     in->origin.read_at = in->origin.delivered = offset;
     in->origin.read_mid = in->origin.delivered_mid = mid_record;
     in->header_ahead = offset == 0;
-    framer_reset(&in->framer, mid_record);
+    in->head_lines = offset == 0 ? in->spec->skip_lines : 0;
+    in->pending = 0;
+    reset_framer(in, mid_record);
     forget_columns(in);
 }
 
@@ -63,11 +73,14 @@ void input_reshape(struct input *in, struct shape *shape, const struct shape_spe
         in->header_ahead = in->origin.read_at == 0;
     in->shape = shape;
     in->spec = spec;
-    framer_reset(&in->framer, in->framer.skipping);
+    in->reshaped = true;
+    if (in->origin.read_at == 0)
+        in->head_lines = spec->skip_lines;
+    reset_framer(in, in->framer.skipping);
     forget_columns(in);
 }
 
-/* ---- the header of a CSV file --------------------------------------------------------------- */
+/* ---- the header of a CSV file ---- */
 
 bool input_needs_header(const struct input *in)
 {
@@ -94,12 +107,44 @@ static bool bind_configured(struct input *in)
     return ok;
 }
 
-static struct str without_bom(struct str bytes)
+/* The byte-order mark that a file may begin with. Lines of UTF-8 are sent as they stand, mark and
+ * all. */
+static struct str mark_of(const struct shape_spec *spec)
 {
-    const size_t n = sizeof UTF8_BOM - 1;
-    if (bytes.n >= n && memcmp(bytes.p, UTF8_BOM, n) == 0)
-        bytes = (struct str){bytes.p + n, bytes.n - n};
+    switch (spec->encoding) {
+    case ENCODING_UTF16LE:
+        return STR("\xff\xfe");
+    case ENCODING_UTF16BE:
+        return STR("\xfe\xff");
+    case ENCODING_UTF8:
+        return spec->format != FORMAT_LINE ? STR("\xef\xbb\xbf") : (struct str){0};
+    case ENCODING_LATIN1:
+        break;
+    }
+    return (struct str){0};
+}
+
+static struct str without_mark(const struct shape_spec *spec, struct str bytes)
+{
+    struct str mark = mark_of(spec);
+    if (mark.n > 0 && bytes.n >= mark.n && memcmp(bytes.p, mark.p, mark.n) == 0)
+        bytes = (struct str){bytes.p + mark.n, bytes.n - mark.n};
     return bytes;
+}
+
+/* Where the rows begin: behind the mark and the lines to skip. False: that is not in sight. */
+static bool find_rows(const struct shape_spec *spec, struct str bytes, bool at_end,
+                      struct str *rows)
+{
+    struct str rest = without_mark(spec, bytes);
+    bool over = true;
+    for (uint64_t i = 0; i < spec->skip_lines && over; i++) {
+        size_t used = csv_pass_line(rest, at_end, &over);
+        rest = (struct str){rest.p + used, rest.n - used};
+    }
+    if (over)
+        *rows = rest;
+    return over;
 }
 
 /* The row's own bytes, as far as they are there, without the line end. */
@@ -125,9 +170,11 @@ static bool bind_cut_header(struct input *in, struct str header)
 
 bool input_header(struct input *in, struct str bytes, bool at_end)
 {
-    struct str rows = without_bom(bytes);
+    struct str rows;
+    if (!find_rows(in->spec, bytes, at_end, &rows))
+        return false;
     struct csv_row row;
-    csv_row_init(&row, in->spec->max_record);
+    csv_row_init(&row, in->spec->max_record * 2);
     enum csv_result r = csv_row_next(&row, rows, in->spec->delimiter, at_end);
     struct str header = row_text(rows, &row, r);
     bool ok = false;
@@ -141,7 +188,7 @@ bool input_header(struct input *in, struct str bytes, bool at_end)
     return ok;
 }
 
-/* ---- putting -------------------------------------------------------------------------------- */
+/* ---- putting ---- */
 
 /* read_at passes `used` bytes that have become a record, or nothing. */
 static void advance(struct feed *f, size_t used)
@@ -191,65 +238,167 @@ static void count(struct stats *s, const struct shape_out *out)
     s->bytes_replaced += out->bytes_replaced;
     s->key_fallbacks += out->key_fallbacks;
     s->ragged_rows += out->ragged_rows;
+    s->no_match += out->no_match;
+    s->regex_limits += out->regex_limits;
+    s->add_skipped += out->add_skipped;
 }
+
+static struct shape_in shape_in_of(const struct feed *f, struct str raw, size_t skip)
+{
+    const struct input *in = f->in;
+    return (struct shape_in){
+        .raw = raw,
+        .row = f->row,
+        .columns = in->columns,
+        .path = str_of(in->path),
+        .offset = in->origin.read_at + skip,
+    };
+}
+
+static enum input_result put_data(struct feed *f, const struct shape_out *out, size_t skip,
+                                  size_t used)
+{
+    uint64_t at = f->in->origin.read_at;
+    const struct pipeline_item item = {.kind = RECORD_DATA,
+                                       .key = out->key,
+                                       .key_plain = out->key_plain,
+                                       .data = out->data,
+                                       .begin = at + skip,
+                                       .end = at + used,
+                                       .mid_record = f->in->framer.skipping};
+    return put(f, &item, used);
+}
+
+/* ---- records that are too long ---- */
+
+static bool may_be_cut(const struct shape_spec *spec)
+{
+    bool text = spec->format == FORMAT_LINE ||
+                (shape_format_may_miss(spec->format) && spec->on_no_match == NO_MATCH_RAW);
+    return text && spec->on_oversize != OVERSIZE_DEAD_LETTER;
+}
+
+/* The text, or as much of it as there is room for beside the suffix and the key. How long the key
+ * is, is known only once it has been made. */
+static enum shape_result shape_part(struct feed *f, struct shape_in *from, struct shape_out *out)
+{
+    struct input *in = f->in;
+    struct rng *rng = pipeline_rng(in->pipeline);
+    enum shape_result shaped = shape_apply(in->shape, from, rng, out);
+    if (shaped != SHAPE_DEAD || !out->may_be_cut)
+        return shaped;
+    size_t taken = out->key.n + from->suffix.n, max = in->spec->max_record;
+    from->raw.n = encoding_fit(from->raw, in->spec->encoding, max > taken ? max - taken : 0);
+    return from->raw.n > 0 ? shape_apply(in->shape, from, rng, out) : shaped;
+}
+
+/* Truncated, the record ends where it would have. Split, it ends behind the part, and what follows
+ * is read as a record of its own. */
+static enum input_result put_part(struct feed *f, struct str raw, size_t skip, size_t used)
+{
+    struct input *in = f->in;
+    bool split = in->spec->on_oversize == OVERSIZE_SPLIT;
+    struct shape_in from = shape_in_of(f, raw, skip);
+    from.suffix = split ? (struct str){0} : TRUNCATED;
+    struct shape_out out = {0};
+    enum shape_result shaped = shape_part(f, &from, &out);
+    if (shaped == SHAPE_NOMEM)
+        return INPUT_NOMEM;
+    if (shaped != SHAPE_RECORD)
+        return put_dead(f, raw, skip, used, "longer than max_record");
+    if (split) {
+        in->framer.skipping = false;
+        used = skip + from.raw.n;
+    }
+    enum input_result result = put_data(f, &out, skip, used);
+    if (result != INPUT_MORE)
+        return result;
+    if (split && shape_multiline(in->shape) == NULL)
+        in->framer.looked = raw.n - from.raw.n; /* they have been searched */
+    count(pipeline_stats(in->pipeline), &out);
+    return result;
+}
+
+/* `raw` is a whole record of `used` bytes, or, while the framer skips, the first `used` bytes of
+ * one. */
+static enum input_result put_oversize(struct feed *f, struct str raw, size_t skip, size_t used,
+                                      bool cut)
+{
+    struct input *in = f->in;
+    in->framer.skipping = cut;
+    enum input_result result = may_be_cut(in->spec)
+                                   ? put_part(f, raw, skip, used)
+                                   : put_dead(f, raw, skip, used, "longer than max_record");
+    if (result == INPUT_MORE)
+        pipeline_stats(in->pipeline)->oversize++;
+    else
+        reset_framer(in, false);
+    return result;
+}
+
+/* ---- records ---- */
 
 /* One framed record, which starts `skip` bytes into the rest and ends with it after `used`. */
 static enum input_result put_shaped(struct feed *f, struct str raw, size_t skip, size_t used)
 {
     struct input *in = f->in;
-    uint64_t at = in->origin.read_at;
-    const struct shape_in from = {
-        .raw = raw,
-        .row = f->row,
-        .columns = in->columns,
-        .path = str_of(in->path),
-        .offset = at + skip,
-    };
+    const struct shape_in from = shape_in_of(f, raw, skip);
     struct shape_out out = {0};
     enum shape_result shaped = shape_apply(in->shape, &from, pipeline_rng(in->pipeline), &out);
     if (shaped == SHAPE_NOMEM)
         return INPUT_NOMEM;
-    const struct pipeline_item item = {.kind = RECORD_DATA,
-                                       .key = out.key,
-                                       .key_plain = out.key_plain,
-                                       .data = out.data,
-                                       .begin = at + skip,
-                                       .end = at + used};
-    enum input_result result =
-        shaped == SHAPE_DEAD ? put_dead(f, raw, skip, used, out.reason) : put(f, &item, used);
-    if (result == INPUT_MORE)
-        count(pipeline_stats(in->pipeline), &out);
-    return result;
-}
-
-/* `raw` is the beginning of a record that is too long; `used` bytes of it have been seen. */
-static enum input_result put_oversize(struct feed *f, struct str raw, size_t skip, size_t used)
-{
-    f->in->framer.skipping = true;
-    enum input_result result = put_dead(f, raw, skip, used, "longer than max_record");
-    if (result == INPUT_MORE)
-        pipeline_stats(f->in->pipeline)->oversize++;
+    if (out.may_be_cut && may_be_cut(in->spec))
+        return put_oversize(f, raw, skip, used, false);
+    enum input_result result = INPUT_MORE;
+    if (shaped == SHAPE_DROPPED)
+        advance(f, used); /* passed over, as if it had been delivered */
     else
-        framer_reset(&f->in->framer, false);
+        result = shaped == SHAPE_DEAD ? put_dead(f, raw, skip, used, out.reason)
+                                      : put_data(f, &out, skip, used);
+    if (result != INPUT_MORE)
+        return result;
+    struct stats *stats = pipeline_stats(in->pipeline);
+    count(stats, &out);
+    stats->dropped += shaped == SHAPE_DROPPED;
+    stats->oversize += out.too_long;
     return result;
 }
 
-/* ---- lines and JSON lines ------------------------------------------------------------------- */
+/* ---- lines, events of several lines, and JSON lines ---- */
+
+/* The rest of a record that was too long may come later than any patience. */
+static enum frame_result next_frame(struct feed *f, struct multiline *events, struct frame *frame)
+{
+    struct input *in = f->in;
+    bool all = f->at_end || (f->flush && !in->framer.skipping);
+    size_t max = in->spec->max_record;
+    if (events == NULL)
+        return framer_line(&in->framer, f->rest, max, all, frame);
+    enum multiline_wait wait = all            ? MULTILINE_END
+                               : f->timed_out ? MULTILINE_LINES
+                                              : MULTILINE_WAIT;
+    enum frame_result r = multiline_next(events, &in->framer, f->rest, max, wait, frame);
+    pipeline_stats(in->pipeline)->regex_limits += frame->limits;
+    return r;
+}
 
 static enum input_result feed_lines(struct feed *f)
 {
     struct input *in = f->in;
+    struct multiline *events = shape_multiline(in->shape);
     enum input_result result = INPUT_MORE;
     while (result == INPUT_MORE) {
         struct frame frame;
-        switch (framer_line(&in->framer, f->rest, in->spec->max_record, f->at_end, &frame)) {
+        switch (next_frame(f, events, &frame)) {
         case FRAME_MORE:
             return INPUT_MORE;
+        case FRAME_NOMEM:
+            return INPUT_NOMEM;
         case FRAME_SKIPPED:
             advance(f, frame.used);
             break;
         case FRAME_OVERSIZE:
-            result = put_oversize(f, frame.data, 0, frame.used);
+            result = put_oversize(f, frame.data, 0, frame.used, true);
             break;
         case FRAME_RECORD:
             if (frame.data.n == 0)
@@ -262,7 +411,7 @@ static enum input_result feed_lines(struct feed *f)
     return result;
 }
 
-/* ---- CSV ------------------------------------------------------------------------------------ */
+/* ---- CSV ---- */
 
 /* The row that the rest begins with is too long, wherever it ends: its end may not be there yet,
  * and what becomes of it must not depend on that. */
@@ -273,7 +422,7 @@ static enum input_result cut_row(struct feed *f)
     if (in->columns == NULL && !bind_cut_header(in, f->rest))
         return INPUT_NOMEM;
     in->header_ahead = false;
-    return put_oversize(f, (struct str){f->rest.p, max}, 0, max);
+    return put_oversize(f, (struct str){f->rest.p, max}, 0, max, true);
 }
 
 static enum input_result use_row(struct feed *f, enum csv_result r)
@@ -316,7 +465,8 @@ static enum input_result feed_csv(struct feed *f)
             skip_rest(f);
             continue;
         }
-        enum csv_result r = csv_row_next(f->row, f->rest, in->spec->delimiter, f->at_end);
+        bool all = f->at_end || (f->flush && in->columns != NULL);
+        enum csv_result r = csv_row_next(f->row, f->rest, in->spec->delimiter, all);
         if (r != CSV_MORE) {
             result = use_row(f, r);
             continue;
@@ -329,27 +479,94 @@ static enum input_result feed_csv(struct feed *f)
     return result;
 }
 
-/* ---- the door ------------------------------------------------------------------------------- */
+/* ---- lines to skip ---- */
+
+static size_t pass_line(struct feed *f, bool *over)
+{
+    struct input *in = f->in;
+    if (in->spec->format == FORMAT_CSV)
+        return csv_pass_line(f->rest, f->at_end, over);
+    struct frame frame;
+    in->framer.skipping = true;
+    framer_line(&in->framer, f->rest, in->spec->max_record, f->at_end, &frame);
+    *over = !in->framer.skipping;
+    return frame.used;
+}
+
+/* They are passed over as they come, however long they are, but the checkpoint stays at 0 until all
+ * are: after a restart they are counted from the beginning again. */
+static void skip_head(struct feed *f)
+{
+    for (bool over = true; f->in->head_lines > 0 && over && f->rest.n > 0;) {
+        advance(f, pass_line(f, &over));
+        f->in->head_lines -= over;
+    }
+}
+
+/* ---- the door ---- */
+
+/* When it came in pieces, the framer has looked into it. */
+static void skip_mark(struct feed *f)
+{
+    size_t n = f->rest.n - without_mark(f->in->spec, f->rest).n;
+    if (n == 0)
+        return;
+    reset_framer(f->in, false);
+    advance(f, n);
+}
+
+static enum input_result feed(struct feed *f)
+{
+    struct input *in = f->in;
+    if (in->origin.read_at == 0)
+        skip_mark(f);
+    if (in->head_lines > 0)
+        skip_head(f);
+    if (in->head_lines > 0)
+        return INPUT_MORE;
+    if (in->spec->format != FORMAT_CSV)
+        return feed_lines(f);
+    struct csv_row row;
+    csv_row_init(&row, in->spec->max_record * 2);
+    f->row = &row;
+    enum input_result result = feed_csv(f);
+    csv_row_release(&row);
+    return result;
+}
 
 enum input_result input_feed(struct input *in, struct now now, struct str bytes, bool at_end,
-                             size_t *used)
+                             uint64_t quiet_ms, size_t *used)
 {
     assert(!input_needs_header(in));
-    struct feed f = {.in = in, .now = now, .rest = bytes, .at_end = at_end};
+    const struct shape_spec *spec = in->spec;
+    struct feed f = {
+        .in = in,
+        .now = now,
+        .rest = bytes,
+        .at_end = at_end,
+        .flush = spec->flush_after_ms > 0 && quiet_ms >= spec->flush_after_ms,
+        .timed_out = quiet_ms >= spec->multiline.timeout_ms,
+    };
     uint64_t from = in->origin.read_at;
-    if (from == 0 && in->spec->format != FORMAT_LINE)
-        advance(&f, bytes.n - without_bom(bytes).n);
-    enum input_result result;
-    if (in->spec->format == FORMAT_CSV) {
-        struct csv_row row;
-        csv_row_init(&row, in->spec->max_record * 2);
-        f.row = &row;
-        result = feed_csv(&f);
-        csv_row_release(&row);
-    } else {
-        result = feed_lines(&f);
-    }
+    enum input_result result = feed(&f);
     *used = (size_t)(in->origin.read_at - from);
-    pipeline_origin_moved(in->pipeline, &in->origin);
+    in->pending = f.rest.n;
+    in->reshaped = false;
+    if (in->head_lines == 0 || at_end)
+        pipeline_origin_moved(in->pipeline, &in->origin);
     return result;
+}
+
+uint64_t input_patience_ms(const struct input *in)
+{
+    const struct framer *f = &in->framer;
+    const struct shape_spec *spec = in->spec;
+    uint64_t patience_ms = UINT64_MAX;
+    if (in->pending == 0 || in->head_lines > 0 || f->skipping)
+        return patience_ms;
+    if (shape_multiline(in->shape) != NULL && (f->lines > 0 || in->reshaped))
+        patience_ms = spec->multiline.timeout_ms;
+    if (spec->flush_after_ms > 0 && (spec->format != FORMAT_CSV || in->columns != NULL))
+        patience_ms = min_u64(patience_ms, spec->flush_after_ms);
+    return patience_ms;
 }

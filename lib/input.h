@@ -3,11 +3,14 @@
  * Its offsets are those of its struct origin (record.h): reading goes on at read_at, the checkpoint
  * stores `delivered`.
  *
- * input_feed(in, now, bytes, at_end, &used) is given the bytes that stand at read_at. It frames
- * them, shapes them and puts them into the ring, and says how many it used; read_at moves by as
- * many. What was not used is to be offered again: an unfinished record together with more bytes
+ * input_feed(in, now, bytes, at_end, quiet_ms, &used) is given the bytes that stand at read_at. It
+ * frames them, shapes them and puts them into the ring, and says how many it used; read_at moves by
+ * as many. What was not used is to be offered again: an unfinished record together with more bytes
  * (INPUT_MORE), or everything when there is room again (INPUT_FULL, INPUT_DEAD_FULL). `at_end`
- * says that no more bytes will come: an unterminated last record counts.
+ * says that no more bytes will come: an unterminated last record counts. So it does on a file that
+ * is still there, once it has been quiet for flush_after_ms; and the whole lines of a multi-line
+ * event (multiline.h), once it has been for the event's timeout. What comes later is a record of
+ * its own.
  *
  * A CSV file without configured columns has a header row: its first row that is not empty. Read
  * from offset 0, input_feed takes it by itself. Taken up behind it (input_start at another offset,
@@ -15,8 +18,18 @@
  * header with too many fields the first CSV_FIELDS_MAX count; of one longer than max_record, which
  * becomes a dead letter like any record, those in its first max_record bytes.
  *
- * A record longer than max_record becomes a dead letter with its first max_record bytes; the rest
- * of it, up to the next line end, is skipped, also across a restart (mid_record in the position).
+ * A record is too long when the service would refuse it: its data and its key together are over
+ * max_record. on_oversize decides for text that is sent as it stands (lines):
+ *   truncate     as much as there is room for, and the marker ...[truncated]
+ *   split        parts of at most max_record, each a record; the parts after the first are read as if
+ *                a line began there, so a restart between them needs no memory
+ *   dead_letter  a dead letter with its first max_record bytes
+ * Any other record that is too long becomes a dead letter: a part of it would be invalid. Of a
+ * record longer than max_record before it is shaped, the rest, up to the next line end, is skipped
+ * (unless split), also across a restart (mid_record in the position).
+ *
+ * The first skip_lines lines of a file read from 0 are passed over. Until all of them are there,
+ * `delivered` stays at 0, so that a restart counts them again; at_end ends that.
  *
  * The shape may be exchanged between two feeds (input_reshape), for a reload. The input borrows
  * shape, pipeline and path; input_release demands origin.in_ring == 0.
@@ -43,8 +56,11 @@ struct input {
     const struct shape_spec *spec;
     const char *path;
     struct shape_columns *columns;
-    bool header_ahead; /* read_at has not passed the header row yet */
+    bool header_ahead;   /* read_at has not passed the header row yet */
+    uint64_t head_lines; /* of spec->skip_lines, those still to be passed over */
     struct framer framer;
+    size_t pending; /* bytes offered last that were not used */
+    bool reshaped;  /* and not looked at since: lines among them may be an event now */
     uint64_t dead;              /* records of it that became dead letters before the ring */
     const char *missing_column; /* asked for, and not in the header bound last; NULL: none */
 };
@@ -59,7 +75,11 @@ bool input_needs_header(const struct input *in);
 bool input_header(struct input *in, struct str bytes, bool at_end);
 void input_reshape(struct input *in, struct shape *shape, const struct shape_spec *spec);
 
+/* quiet_ms: how long the file has ended where `bytes` end; 0 when it does not end there. */
 enum input_result input_feed(struct input *in, struct now now, struct str bytes, bool at_end,
-                             size_t *used);
+                             uint64_t quiet_ms, size_t *used);
+/* Once the file has been quiet for so long, what was not used is to be offered again: some of it
+ * will count as it stands. UINT64_MAX: only more bytes help. It may change with each input_feed. */
+uint64_t input_patience_ms(const struct input *in);
 
 #endif

@@ -1,6 +1,15 @@
+/* Entries stand in three lists: their source's, the order in which they were touched, and, once they
+ * were left, a bucket by inode. Saving walks the second from its young end; finding walks a bucket.
+ * So what a turn costs goes with what happened in it, not with how many files are known.
+ *
+ * How it fails: without memory for the buckets a left entry is not found again, and its file is sent
+ * again from its beginning; a document for which there is no memory is a failed buf, and a failed save.
+ */
 #include "lib/ledger.h"
 
 #include <stdlib.h>
+
+#define BUCKETS_MIN 16 /* a power of two, as are all numbers of buckets */
 
 void ledger_init(struct ledger *l)
 {
@@ -9,10 +18,22 @@ void ledger_init(struct ledger *l)
     list_init(&l->touched);
 }
 
+static size_t count(const struct list *head)
+{
+    size_t n = 0;
+    LIST_FOR(it, save, head)
+    {
+        n++;
+    }
+    return n;
+}
+
 static void drop_file(struct ledger_file *f)
 {
     list_del(&f->link);
     list_del(&f->touched);
+    list_del(&f->by_inode);
+    list_del(&f->displaced);
     free(f->path);
     free(f);
 }
@@ -27,7 +48,7 @@ void ledger_release(struct ledger *l)
             drop_file(CONTAINER_OF(jt, struct ledger_file, link));
         }
         list_del(&s->link);
-        free(s->index);
+        free(s->buckets);
         free(s->name);
         free(s);
     }
@@ -46,6 +67,8 @@ struct ledger_source *ledger_find_source(const struct ledger *l, const char *nam
 
 struct ledger_source *ledger_add_source(struct ledger *l, const char *name)
 {
+    if (count(&l->sources) >= CHECKPOINT_SOURCES_MAX)
+        return NULL;
     struct ledger_source *s = calloc(1, sizeof *s);
     if (s == NULL || (s->name = strdup(name)) == NULL) {
         free(s);
@@ -53,6 +76,7 @@ struct ledger_source *ledger_add_source(struct ledger *l, const char *name)
     }
     s->ledger = l;
     list_init(&s->files);
+    list_init(&s->displaced);
     list_add_tail(&l->sources, &s->link);
     l->must_be_whole = true;
     return s;
@@ -77,15 +101,36 @@ static struct ledger_file *add_with_id(struct ledger_source *s, const char *path
     f->id = id;
     f->live = true;
     list_init(&f->touched);
+    list_init(&f->by_inode);
+    list_init(&f->displaced);
     list_add_tail(&s->files, &f->link);
     s->ledger->files_n++;
     ledger_touch(f);
     return f;
 }
 
+/* Many at once, because a whole document must say so each time. */
+static void make_room(struct ledger *l)
+{
+    size_t n = CHECKPOINT_FILES_MAX / 16;
+    LIST_FOR(it, save, &l->touched)
+    {
+        struct ledger_file *f = CONTAINER_OF(it, struct ledger_file, touched);
+        if (n == 0)
+            break;
+        if (f->live)
+            continue;
+        ledger_drop(f);
+        n--;
+    }
+}
+
 struct ledger_file *ledger_add(struct ledger_source *s, const char *path)
 {
-    return add_with_id(s, path, ++s->ledger->last_id);
+    struct ledger *l = s->ledger;
+    if (l->files_n >= CHECKPOINT_FILES_MAX)
+        make_room(l);
+    return l->files_n < CHECKPOINT_FILES_MAX ? add_with_id(s, path, ++l->last_id) : NULL;
 }
 
 bool ledger_rename(struct ledger_file *f, const char *path)
@@ -99,17 +144,110 @@ bool ledger_rename(struct ledger_file *f, const char *path)
     return true;
 }
 
+/* ---- by inode ---- */
+
+static struct list *bucket_of(const struct ledger_source *s, uint64_t inode)
+{
+    return &s->buckets[(inode * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (s->buckets_n - 1)];
+}
+
+/* Keeps the order of the entries that have one inode. False: it stays as it was. */
+static bool grow_buckets(struct ledger_source *s)
+{
+    struct ledger_source grown = {.buckets_n = s->buckets_n > 0 ? 2 * s->buckets_n : BUCKETS_MIN};
+    grown.buckets = calloc(grown.buckets_n, sizeof *grown.buckets);
+    if (grown.buckets == NULL)
+        return false;
+    for (size_t i = 0; i < grown.buckets_n; i++)
+        list_init(&grown.buckets[i]);
+    for (size_t i = 0; i < s->buckets_n; i++) {
+        LIST_FOR(it, save, &s->buckets[i])
+        {
+            list_del(it);
+            struct ledger_file *f = CONTAINER_OF(it, struct ledger_file, by_inode);
+            list_add_tail(bucket_of(&grown, f->at.inode), it);
+        }
+    }
+    free(s->buckets);
+    s->buckets = grown.buckets;
+    s->buckets_n = grown.buckets_n;
+    return true;
+}
+
+static void forget_place(struct ledger_file *f)
+{
+    if (list_empty(&f->by_inode))
+        return;
+    list_del(&f->by_inode);
+    f->source->left_n--;
+}
+
+/* Before the entries of the same inode that were seen earlier. Those that are live again may have any
+ * seen_s by now, and do not count. */
+static void give_place(struct ledger_file *f)
+{
+    struct ledger_source *s = f->source;
+    forget_place(f); /* it may be from the last time it was left, under another inode */
+    if (s->left_n == s->buckets_n && !grow_buckets(s) && s->buckets_n == 0)
+        return;
+    struct list *before = bucket_of(s, f->at.inode);
+    LIST_FOR(it, save, before)
+    {
+        const struct ledger_file *g = CONTAINER_OF(it, struct ledger_file, by_inode);
+        if (!g->live && g->at.inode == f->at.inode && g->seen_s <= f->seen_s) {
+            before = it;
+            break;
+        }
+    }
+    list_add_tail(before, &f->by_inode);
+    s->left_n++;
+}
+
+struct ledger_file *ledger_find(struct ledger_source *s, uint64_t inode,
+                                const struct ledger_file *after)
+{
+    if (s->buckets_n == 0)
+        return NULL;
+    const struct list *head = bucket_of(s, inode);
+    for (const struct list *it = after != NULL ? after->by_inode.next : head->next; it != head;
+         it = it->next) {
+        struct ledger_file *f = CONTAINER_OF(it, struct ledger_file, by_inode);
+        if (!f->live && f->at.inode == inode)
+            return f;
+    }
+    return NULL;
+}
+
+void ledger_displace(struct ledger_file *f)
+{
+    if (list_empty(&f->displaced))
+        list_add_tail(&f->source->displaced, &f->displaced);
+}
+
+struct ledger_file *ledger_find_displaced(struct ledger_source *s, const struct ledger_file *after)
+{
+    const struct list *head = &s->displaced;
+    for (const struct list *it = after != NULL ? after->displaced.next : head->next; it != head;
+         it = it->next) {
+        struct ledger_file *f = CONTAINER_OF(it, struct ledger_file, displaced);
+        if (!f->live)
+            return f;
+    }
+    return NULL;
+}
+
 void ledger_leave(struct ledger_file *f)
 {
     f->live = false;
-    f->source->index_stale = true;
+    list_del(&f->displaced);
+    give_place(f);
     ledger_touch(f);
 }
 
 void ledger_drop(struct ledger_file *f)
 {
     struct ledger *l = f->source->ledger;
-    f->source->index_stale = true;
+    forget_place(f);
     l->must_be_whole = true;
     l->files_n--;
     drop_file(f);
@@ -129,10 +267,10 @@ static bool load_source(struct ledger *l, const struct checkpoint_source *from)
         f->seen_s = file->seen_s;
         f->size = file->size;
         f->live = false;
+        give_place(f);
         if (f->id > l->last_id)
             l->last_id = f->id;
     }
-    s->index_stale = true;
     return true;
 }
 
@@ -143,89 +281,41 @@ bool ledger_load(struct ledger *l, struct checkpoint *c)
     for (size_t i = 0; ok && i < c->sources_n; i++)
         ok = load_source(l, &c->sources[i]);
     checkpoint_release(c);
+    while (l->files_n > CHECKPOINT_FILES_MAX)
+        make_room(l); /* two documents can hold more than one */
     return ok;
 }
 
-static size_t count(const struct list *head)
+/* True: the entry has changed, or is gone. */
+static bool expire_one(struct ledger_file *f, uint64_t now_s,
+                       void (*tell)(void *ctx, const struct ledger_file *f), void *ctx)
 {
-    size_t n = 0;
-    LIST_FOR(it, save, head)
-    {
-        n++;
+    if (f->seen_s + (f->live ? LEDGER_RENEW_S : LEDGER_TTL_S) >= now_s)
+        return false;
+    if (f->live) {
+        f->seen_s = now_s;
+        ledger_touch(f);
+        return true;
     }
-    return n;
+    if (tell != NULL)
+        tell(ctx, f);
+    ledger_drop(f);
+    return true;
 }
 
-static int by_inode(const void *a, const void *b)
-{
-    const struct ledger_file *x = *(struct ledger_file *const *)a;
-    const struct ledger_file *y = *(struct ledger_file *const *)b;
-    if (x->at.inode != y->at.inode)
-        return x->at.inode < y->at.inode ? -1 : 1;
-    return x->seen_s > y->seen_s ? -1 : x->seen_s < y->seen_s; /* the newest first */
-}
-
-static void make_index(struct ledger_source *s)
-{
-    free(s->index);
-    s->index_n = 0;
-    s->index = calloc(count(&s->files) + 1, sizeof *s->index);
-    if (s->index == NULL)
-        return; /* nothing is known again: data is sent again, which is allowed */
-    LIST_FOR(it, save, &s->files)
-    {
-        struct ledger_file *f = CONTAINER_OF(it, struct ledger_file, link);
-        if (!f->live)
-            s->index[s->index_n++] = f;
-    }
-    qsort(s->index, s->index_n, sizeof *s->index, by_inode);
-    s->index_stale = false;
-}
-
-/* The first place in the index whose inode is not less. */
-static size_t lower_bound(const struct ledger_source *s, uint64_t inode)
-{
-    size_t low = 0, high = s->index_n;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (s->index[mid]->at.inode < inode)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-
-struct ledger_file *ledger_find(struct ledger_source *s, uint64_t inode,
-                                const struct ledger_file *after)
-{
-    if (s->index_stale)
-        make_index(s);
-    bool passed = after == NULL;
-    for (size_t i = lower_bound(s, inode); i < s->index_n && s->index[i]->at.inode == inode; i++) {
-        if (passed && !s->index[i]->live)
-            return s->index[i];
-        passed |= s->index[i] == after;
-    }
-    return NULL;
-}
-
-void ledger_expire(struct ledger *l, uint64_t now_s,
+bool ledger_expire(struct ledger *l, uint64_t now_s,
                    void (*tell)(void *ctx, const struct ledger_file *f), void *ctx)
 {
+    bool changed = false;
     LIST_FOR(it, save, &l->sources)
     {
         struct ledger_source *s = CONTAINER_OF(it, struct ledger_source, link);
         LIST_FOR(jt, keep, &s->files)
         {
-            struct ledger_file *f = CONTAINER_OF(jt, struct ledger_file, link);
-            if (f->live || f->seen_s + LEDGER_TTL_S >= now_s)
-                continue;
-            if (tell != NULL)
-                tell(ctx, f);
-            ledger_drop(f);
+            changed |= expire_one(CONTAINER_OF(jt, struct ledger_file, link), now_s, tell, ctx);
         }
     }
+    return changed;
 }
 
 /* ---- saving ---- */
@@ -292,8 +382,8 @@ static int by_source(const void *a, const void *b)
 {
     const struct ledger_file *x = *(struct ledger_file *const *)a;
     const struct ledger_file *y = *(struct ledger_file *const *)b;
-    if (x->source != y->source)
-        return x->source < y->source ? -1 : 1;
+    if (x->source != y->source) /* any order will do that keeps them together */
+        return (uintptr_t)x->source < (uintptr_t)y->source ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
@@ -349,8 +439,15 @@ void ledger_begin_save(struct ledger *l, struct buf *out, bool *whole)
 
 void ledger_end_save(struct ledger *l, bool ok)
 {
+    if (ok)
+        l->saved_at = l->clock - 1; /* beginning it moved the clock */
     if (ok || !l->saving_whole)
         return;
     l->whole_at = l->before_whole_at;
     l->must_be_whole = true;
+}
+
+bool ledger_is_saved(const struct ledger_file *f)
+{
+    return f->touched_at <= f->source->ledger->saved_at;
 }

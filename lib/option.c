@@ -247,7 +247,8 @@ void option_print_type(const struct schema_row *o, struct buf *out)
     static const char *const words[] = {
         [OPTION_TEXT] = "text",       [OPTION_DURATION] = "duration", [OPTION_SIZE] = "size",
         [OPTION_COUNT] = "number",    [OPTION_CHAR] = "character",    [OPTION_NAMES] = "sequence",
-        [OPTION_MAPPING] = "mapping", [OPTION_RECORD] = "mapping",    [OPTION_JSON] = "value",
+        [OPTION_MAPPING] = "mapping", [OPTION_RECORD] = "mapping",    [OPTION_ADD] = "mapping",
+        [OPTION_JSON] = "value",
     };
     if (o->type != OPTION_CHOICE) {
         buf_puts(out, words[o->type]);

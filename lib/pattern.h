@@ -13,7 +13,7 @@
  * Limits. A step is one point to come back to, and between two steps the engine may read the text
  * to its end; so what is bounded is steps times bytes. A text may take PATTERN_STEPS_BASE steps and
  * four for each byte, but never more than PATTERN_WORK_MAX divided by its length (which is a step
- * for each byte at 8 KiB). A match that would need more, or more memory, is PATTERN_LIMIT. There
+ * for each byte at 16 KiB). A match that would need more, or more memory, is PATTERN_LIMIT. There
  * is no just-in-time compiler: it would need memory that is writable and executable, and its
  * limits count differently.
  */
@@ -26,7 +26,7 @@
 #define PATTERN_TEXT_MAX   4096 /* bytes of an expression */
 #define PATTERN_NAMES_MAX  256
 #define PATTERN_STEPS_BASE 10000
-#define PATTERN_WORK_MAX   (64 * MIB)
+#define PATTERN_WORK_MAX   (256 * MIB)
 #define PATTERN_HEAP_KIB   4096
 
 enum pattern_where { PATTERN_WHOLE, PATTERN_START };

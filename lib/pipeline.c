@@ -8,7 +8,7 @@
 
 #include "lib/pipeline_in.h"
 
-/* ---- birth, options, death ------------------------------------------------------------------- */
+/* ---- birth, options, death ---- */
 
 #define POOL_SIZE (PIPELINE_SLOTS_MAX + BATCHES_WAITING_MAX)
 
@@ -154,7 +154,7 @@ bool pipeline_credentials(struct pipeline *p, const struct sign_credentials *c)
     return true;
 }
 
-/* ---- callbacks deposit --------------------------------------------------------------------- */
+/* ---- callbacks deposit ---- */
 
 enum pipeline_put pipeline_put(struct pipeline *p, struct now now, struct origin *from,
                                const struct pipeline_item *item)
@@ -200,7 +200,7 @@ void pipeline_dead_stored(struct pipeline *p, uint64_t token, bool stored)
     p->dead[token].state = stored ? DEAD_STORED : DEAD_FAILED;
 }
 
-/* ---- delivered offsets ---------------------------------------------------------------------- */
+/* ---- delivered offsets ---- */
 
 void pipeline_origin_moved(struct pipeline *p, struct origin *from)
 {
@@ -232,7 +232,7 @@ static bool retire(struct pipeline *p)
     return false;
 }
 
-/* ---- the turn ------------------------------------------------------------------------------ */
+/* ---- the turn ---- */
 
 /* All is well, the flight is full and the next requests lie ready: to read further ahead would only
  * push what was read out of the processor's caches. In trouble there is no such pace: the ring then
@@ -247,7 +247,8 @@ static bool is_ahead(const struct pipeline *p)
 static void steer(struct pipeline *p)
 {
     uint64_t used = ring_used(&p->ring), size = p->ring.size;
-    bool full = p->full ? used > size / 2 : used > size / 8 * 7 || p->was_full;
+    /* An empty ring has room again, and nothing in it would bring the turn that ends a pause. */
+    bool full = p->full ? used > size / 2 : used > size / 8 * 7 || (p->was_full && used > 0);
     p->was_full = false;
     p->stats.pauses += full && !p->full;
     p->full = full;
@@ -269,7 +270,7 @@ uint64_t pipeline_pump(struct pipeline *p, struct now now)
     return more ? now.mono_ms : pipeline_next_deadline(p, now);
 }
 
-/* ---- looking in ---------------------------------------------------------------------------- */
+/* ---- looking in ---- */
 
 void pipeline_drain(struct pipeline *p, bool on)
 {

@@ -6,7 +6,7 @@
 #include "lib/backoff.h"
 #include "lib/pipeline_in.h"
 
-/* ---- dead letters -------------------------------------------------------------------------- */
+/* ---- dead letters ---- */
 
 bool pipeline_dead_add(struct pipeline *p, struct record *rec, const char *reason)
 {
@@ -60,7 +60,7 @@ static bool take_dead(struct pipeline *p)
     return true;
 }
 
-/* ---- sending ------------------------------------------------------------------------------- */
+/* ---- sending ---- */
 
 static bool sign(struct pipeline *p, struct slot *s, struct now now)
 {
@@ -205,7 +205,7 @@ void pipeline_take_new(struct pipeline *p, struct now now)
     }
 }
 
-/* ---- when next ------------------------------------------------------------------------------ */
+/* ---- when next ---- */
 
 uint64_t pipeline_next_deadline(struct pipeline *p, struct now now)
 {

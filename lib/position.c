@@ -17,6 +17,7 @@
 #include "lib/json.h"
 
 #define OFFSET_MAX ((uint64_t)INT64_MAX)
+#define COUNT_MAX  (OFFSET_MAX / 2) /* of ids, generations: no counting on from there overflows */
 #define TEXT_MAX   (64 * KIB) /* one name or path; PATH_MAX is 4 KiB */
 
 struct fingerprint fingerprint_of(const void *p, size_t n)
@@ -95,8 +96,8 @@ static void put_fingerprint(struct buf *out, const struct fingerprint *f)
 
 static void put_file(struct buf *out, const struct checkpoint_file *f)
 {
-    assert(position_sane(&f->at) && f->seen_s <= OFFSET_MAX &&
-           f->size <= OFFSET_MAX);
+    assert(position_sane(&f->at) && f->seen_s <= OFFSET_MAX && f->size <= OFFSET_MAX);
+    assert(f->id > 0 && f->id <= OFFSET_MAX);
     buf_puts(out, "\n{\"id\":\"");
     put_number(out, f->id);
     buf_puts(out, "\",");
@@ -125,6 +126,7 @@ void checkpoint_encode(const struct checkpoint *c, struct buf *out)
     buf_puts(out, "{\"version\":");
     put_number(out, CHECKPOINT_VERSION);
     buf_puts(out, ",\"generation\":");
+    assert(c->generation <= OFFSET_MAX);
     put_number(out, c->generation);
     buf_puts(out, ",\"sources\":[");
     for (size_t i = 0; i < c->sources_n; i++) {
@@ -319,12 +321,20 @@ static char *read_text(struct reader *r, const char *key)
     return r->rc == 0 ? copy_text(r, key, hex) : NULL;
 }
 
+static uint64_t read_id(struct reader *r)
+{
+    uint64_t id = read_quoted_number(r, "id");
+    if (id == 0 || id > COUNT_MAX)
+        fail(r, ERR_SYNTAX, "\"id\" is not from 1 to %llu", (unsigned long long)COUNT_MAX);
+    return id;
+}
+
 static struct checkpoint_file read_file(struct reader *r)
 {
     struct checkpoint_file f = {0};
     if (++r->files_n > CHECKPOINT_FILES_MAX)
         fail(r, ERR_RANGE, "it has more than %d files", CHECKPOINT_FILES_MAX);
-    f.id = read_quoted_number(r, "id");
+    f.id = read_id(r);
     f.path = read_text(r, "path");
     f.at.device = read_quoted_number(r, "device");
     f.at.inode = read_quoted_number(r, "inode");
@@ -407,6 +417,31 @@ static void read_sources(struct reader *r, struct checkpoint *c)
     }
 }
 
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Two entries of one id could not be told apart by a recent document. */
+static void check_ids(struct reader *r, const struct checkpoint *c)
+{
+    uint64_t *ids = r->rc == 0 ? calloc(r->files_n + 1, sizeof *ids) : NULL;
+    if (ids == NULL) {
+        fail(r, ERR_NOMEM, "no memory");
+        return;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < c->sources_n; i++)
+        for (size_t k = 0; k < c->sources[i].files_n; k++)
+            ids[n++] = c->sources[i].files[k].id;
+    qsort(ids, n, sizeof *ids, by_value);
+    for (size_t i = 1; i < n; i++)
+        if (ids[i] == ids[i - 1])
+            fail(r, ERR_SYNTAX, "the id %llu is there twice", (unsigned long long)ids[i]);
+    free(ids);
+}
+
 /* Refuses another version before anything else is looked at: its other fields may differ. */
 static void read_version(struct reader *r)
 {
@@ -429,13 +464,14 @@ int checkpoint_decode(struct str text, struct checkpoint *c, struct err *e)
     json_scan_init(&r.scan, text);
     expect(&r, JSON_OBJECT, "an object");
     read_version(&r);
-    made.generation = read_number(&r, "generation", OFFSET_MAX);
+    made.generation = read_number(&r, "generation", COUNT_MAX);
     read_key(&r, "sources");
     expect(&r, JSON_ARRAY, "a list of sources");
     if (r.rc == 0)
         read_sources(&r, &made);
     expect(&r, JSON_CLOSE, "the end of the checkpoint");
     expect(&r, JSON_END, "nothing more");
+    check_ids(&r, &made);
     if (r.rc != 0) {
         checkpoint_release(&made);
         return r.rc;

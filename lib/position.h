@@ -14,7 +14,7 @@
  *    "sources": [                      one for each source ever started, also without files
  *      {"name": "crimes-csv",          unique
  *       "files": [
- *         {"id": "3",                  decimal in a string: names this entry for good
+ *         {"id": "3",                  decimal in a string, not 0: no other entry has it, ever
  *          "path": "/srv/crimes/a.csv",
  *          "device": "64769",          decimal in a string: it may need all 64 bits
  *          "inode": "1311",            likewise
@@ -29,7 +29,8 @@
  * a whole one, and a recent one that holds only the entries that have changed since the whole one was
  * written, and has its generation. checkpoint_merge puts them together: entries of the recent one take
  * the place of those with the same id, or are added; a recent one of another generation is left over
- * from before the whole one, and is ignored (it is released in any case).
+ * from before the whole one, and is ignored (it is released in any case). But the result then has the
+ * higher generation of the two, so that no later whole document can have the one of the left-over.
  *
  * A fingerprint's hash is the first 16 bytes of the SHA-256 of its n bytes; the tail's bytes end
  * at the offset, so its n is at most that. A name or path that is not UTF-8 stands, as hex digits,
@@ -78,7 +79,7 @@ struct checkpoint_file {
     struct position at;
     uint64_t seen_s; /* when somebody last followed it, Unix time in seconds */
     uint64_t size;   /* as last seen */
-    uint64_t id;     /* unlike any other in the checkpoint; 0: none yet */
+    uint64_t id;     /* unlike any other in the checkpoint; from 1 */
 };
 
 struct checkpoint_source {

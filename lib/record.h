@@ -24,7 +24,8 @@ enum record_state { RECORD_WAITING, RECORD_TAKEN, RECORD_DONE };
  *     |              '- up to here bytes have become records, or were passed over
  *     '- up to here every record is DONE: what a checkpoint may store
  *
- * While no record of it is in the ring, both are the same. `moved` links it into pipeline_moved
+ * While no record of it is in the ring, both are the same, except in lines at a file's beginning
+ * that are skipped (input.h). `moved` links it into pipeline_moved
  * when `delivered` has changed. */
 struct origin {
     uint64_t delivered, read_at;

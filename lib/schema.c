@@ -10,6 +10,7 @@
 
 #include "lib/config.h"
 #include "lib/endpoint.h"
+#include "lib/pattern.h"
 #include "lib/timefmt.h"
 
 #define GIB              (1024 * (uint64_t)MIB)
@@ -50,6 +51,14 @@ static int check_path(const char *text, struct err *e)
     return 0;
 }
 
+static int check_control(const char *text, struct err *e)
+{
+    if (strcmp(text, "off") == 0 || (text[0] == '/' && text[strlen(text) - 1] != '/'))
+        return 0;
+    return err_set(e, ERR_SYNTAX, "\"%.200s\" is neither off nor the absolute path of a socket",
+                   text);
+}
+
 /* arn:aws*:kinesis:REGION:ACCOUNT:stream/NAME; gives NAME, or NULL. */
 static const char *arn_stream_name(const char *arn)
 {
@@ -88,15 +97,17 @@ static int check_delimiter(const char *text, struct err *e)
 
 static int check_from(const char *text, struct err *e)
 {
-    static const char *const metadata[] = {"@file.path", "@file.offset", "@host"};
-    for (size_t i = 0; i < ARRAY_LEN(metadata); i++)
-        if (strcmp(text, metadata[i]) == 0)
-            return 0;
-    if (text[0] != '@')
+    if (text[0] != '@' || shape_is_metadata(str_of(text)))
         return 0;
-    return err_set(e, ERR_SYNTAX,
-                   "there is no metadata \"%.64s\"; there are @file.path, @file.offset and @host",
-                   text);
+    return err_set(e, ERR_SYNTAX, "there is no metadata \"%.64s\"; there are " SHAPE_METADATA, text);
+}
+
+static int check_regex(const char *text, struct err *e)
+{
+    struct err why = {0};
+    struct pattern *p = pattern_new(text, PATTERN_START, &why);
+    pattern_free(p);
+    return p != NULL ? 0 : err_set(e, why.code, "%s", why.text);
 }
 
 static int check_pattern(const char *text, struct err *e)
@@ -106,17 +117,34 @@ static int check_pattern(const char *text, struct err *e)
 }
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
+static const char *const watches[] = {"auto", "poll", NULL};
 static const char *const start_ats[] = {"end", "beginning", NULL};
-static const char *const formats[] = {"line", "json", "csv", NULL};
+static const char *const formats[] = {"line",         "json",           "csv",
+                                      "regex",        "common_log",     "combined_log",
+                                      "apache_error", "syslog",         "syslog_rfc5424",
+                                      "logfmt",       NULL};
+static const char *const no_matches[] = {"raw", "dead_letter", "drop", NULL};
+static const char *const encodings[] = {"utf-8", "latin1", "utf-16le", "utf-16be", NULL};
 static const char *const key_fallbacks[] = {"random", NULL};
 static const char *const bad_values[] = {"set_null", "dead_letter", NULL};
+static const char *const oversizes[] = {"truncate", "split", "dead_letter", NULL};
 static const char *const types[] = {"string", "int", "double", "bool", NULL};
 static const char *const booleans[] = {"false", "true", NULL};
 
 /* The words above stand in the order of the enums they become. */
 _Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "log_levels");
 _Static_assert(START_AT_END == 0 && START_AT_BEGINNING == 1, "start_ats");
-_Static_assert(FORMAT_LINE == 0 && FORMAT_JSON == 1 && FORMAT_CSV == 2, "formats");
+_Static_assert(FORMAT_LINE == 0 && FORMAT_JSON == 1 && FORMAT_CSV == 2 && FORMAT_REGEX == 3,
+               "formats");
+_Static_assert(FORMAT_COMMON_LOG == 4 && FORMAT_COMBINED_LOG == 5 && FORMAT_APACHE_ERROR == 6 &&
+                   FORMAT_SYSLOG == 7 && FORMAT_SYSLOG_RFC5424 == 8 && FORMAT_LOGFMT == 9,
+               "formats");
+_Static_assert(NO_MATCH_RAW == 0 && NO_MATCH_DEAD_LETTER == 1 && NO_MATCH_DROP == 2, "no_matches");
+_Static_assert(ENCODING_UTF8 == 0 && ENCODING_LATIN1 == 1 && ENCODING_UTF16LE == 2 &&
+                   ENCODING_UTF16BE == 3,
+               "encodings");
+_Static_assert(OVERSIZE_TRUNCATE == 0 && OVERSIZE_SPLIT == 1 && OVERSIZE_DEAD_LETTER == 2,
+               "oversizes");
 _Static_assert(TYPE_STRING == 0 && TYPE_INT == 1 && TYPE_DOUBLE == 2 && TYPE_BOOL == 3, "types");
 
 #define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)NULL)->member)
@@ -125,6 +153,8 @@ _Static_assert(TYPE_STRING == 0 && TYPE_INT == 1 && TYPE_DOUBLE == 2 && TYPE_BOO
     .scope = SCOPE_GLOBAL, .name = #member, AT(struct config, member##_##unit)
 #define STREAM(label, member) .scope = SCOPE_STREAM, .name = label, AT(struct config_stream, member)
 #define SOURCE(label, member) .scope = SCOPE_SOURCE, .name = label, AT(struct config_source, member)
+#define LINES(label, member)                                                                       \
+    .scope = SCOPE_MULTILINE, .name = label, AT(struct multiline_spec, member)
 #define FIELD(label, member)  .scope = SCOPE_FIELD, .name = label, AT(struct shape_field, member)
 
 const struct schema_row schema[] = {
@@ -138,6 +168,11 @@ const struct schema_row schema[] = {
     {GLOBAL(state_dir), .type = OPTION_TEXT, .restart = true, .fallback = "/var/lib/tailrace",
      .max = PATH_BYTES_MAX, .check = check_path,
      .sentence = "The directory of checkpoints and dead letters, locked by the running daemon."},
+    {GLOBAL(control), .type = OPTION_TEXT, .restart = true, .max = PATH_BYTES_MAX,
+     .check = check_control,
+     .sentence =
+         "The socket on which the daemon answers the tailrace tool, or off; by default "
+         "control.sock in systemd's runtime directory if there is one, else in state_dir."},
     {GLOBAL(profile), .type = OPTION_TEXT, .max = 128,
      .sentence = "The profile in the shared AWS files to take credentials from; credentials in the "
                  "environment are then passed over."},
@@ -190,15 +225,43 @@ const struct schema_row schema[] = {
 
     {SOURCE("file", file), .type = OPTION_TEXT, .required = true, .max = PATH_BYTES_MAX,
      .check = check_path,
-     .sentence = "The files, as an absolute path that may hold the wildcards *, ? and [...]."},
+     .sentence = "The files, as an absolute path that may hold *, ?, [...], ** for any directories, "
+                 "and {a,b}."},
+    {.scope = SCOPE_SOURCE,
+     .name = "exclude",
+     .type = OPTION_NAMES,
+     .sentence = "Files to leave alone though they match: globs of a whole path, or, without a "
+                 "slash, of its last part."},
+    {SOURCE("watch", watch_poll), .type = OPTION_CHOICE, .fallback = "auto", .choices = watches,
+     .sentence = "How changes are noticed: told by the kernel (inotify), or, for file systems that "
+                 "tell nothing, by looking once a second."},
+    {SOURCE("max_open_files", max_open_files), .type = OPTION_COUNT, .fallback = "512", .min = 1,
+     .max = 1000000,
+     .sentence = "How many files to hold open at one time; the least recently active ones are "
+                 "closed, once delivered, and opened again when they change."},
+    {SOURCE("ignore_older", ignore_older_ms), .type = OPTION_DURATION, .min = 1000,
+     .max = (uint64_t)10 * 365 * 24 * 60 * MINUTE,
+     .sentence = "What is in files that were last written longer ago than this, when they are first "
+                 "seen, is not sent; what is added to them later is."},
     {SOURCE("stream", stream_name), .type = OPTION_TEXT, .required = true, .max = 64,
      .sentence = "The name, under streams, of the stream that gets the records."},
     {SOURCE("start_at", start_at), .type = OPTION_CHOICE, .fallback = "end", .choices = start_ats,
      .sentence = "Where to begin in files that are there when this source is started for the very "
                  "first time; files that appear later are read from their beginning."},
     {SOURCE("format", shape.format), .type = OPTION_CHOICE, .fallback = "line", .choices = formats,
-     .sentence = "What the files hold: lines that are records as they stand, lines of JSON, or CSV "
-                 "(RFC 4180)."},
+     .sentence = "What the files hold: lines that are records as they stand, lines of JSON, CSV (RFC "
+                 "4180), or lines that become objects: by a pattern, of a well-known log, or of "
+                 "key=value pairs."},
+    {SOURCE("pattern", shape.pattern), .type = OPTION_TEXT, .max = PATTERN_TEXT_MAX,
+     .sentence = "The regular expression (PCRE2) that a whole line must match; its named groups are "
+                 "the fields."},
+    {SOURCE("on_no_match", shape.on_no_match), .type = OPTION_CHOICE, .fallback = "raw",
+     .choices = no_matches,
+     .sentence = "What happens to a line that is not of its format: it is sent as it stands, becomes "
+                 "a dead letter, or is dropped."},
+    {SOURCE("encoding", shape.encoding), .type = OPTION_CHOICE, .fallback = "utf-8",
+     .choices = encodings,
+     .sentence = "How the files' text is encoded; what is sent is UTF-8."},
     {SOURCE("delimiter", shape.delimiter), .type = OPTION_CHAR, .fallback = ",",
      .check = check_delimiter,
      .sentence = "The character between the cells of a CSV row; a tab is written \"\\t\" in double "
@@ -211,8 +274,13 @@ const struct schema_row schema[] = {
      .name = "record",
      .type = OPTION_RECORD,
      .sentence =
-         "The template of the JSON object that a CSV row becomes; without it, all columns as "
+         "The template of the JSON object that a record becomes; without it, all its fields as "
          "strings."},
+    {.scope = SCOPE_SOURCE,
+     .name = "add",
+     .type = OPTION_ADD,
+     .sentence = "Members to put at the end of each JSON object: names, and templates of text and "
+                 "{@metadata} or {field} names."},
     {SOURCE("key", shape.key), .type = OPTION_TEXT, .fallback = "random", .max = 4096,
      .sentence = "The partition key: random, the hash of the record, or a template of text and "
                  "{column} names."},
@@ -231,10 +299,36 @@ const struct schema_row schema[] = {
          "record becomes a dead letter."},
     {SOURCE("max_record", shape.max_record), .type = OPTION_SIZE, .fallback = "1MiB", .min = KIB,
      .max = MIB,
-     .sentence = "The largest record, its key included; a larger one becomes a dead letter."},
+     .sentence = "The largest record, its key included; on_oversize decides about a larger one."},
+    {SOURCE("on_oversize", shape.on_oversize), .type = OPTION_CHOICE, .fallback = "truncate",
+     .choices = oversizes,
+     .sentence = "What happens to a line over max_record: its first part is sent with a marker, or "
+                 "it is sent in parts, or it becomes a dead letter, as every other record does."},
+    {.scope = SCOPE_SOURCE,
+     .name = "multiline",
+     .type = OPTION_MAPPING,
+     .sentence = "Which lines belong to one record; without it, each line is one."},
+    {SOURCE("flush_partial_after", shape.flush_after_ms), .type = OPTION_DURATION, .min = 100,
+     .max = 60 * MINUTE,
+     .sentence = "How long a file must have been quiet for its last record to be sent without its "
+                 "line end; without it, the record waits until the file is done with."},
+    {SOURCE("skip_lines", shape.skip_lines), .type = OPTION_COUNT, .fallback = "0", .min = 0,
+     .max = 1000, .sentence = "How many lines at the beginning of each file are not records."},
+
+    {LINES("start", start), .type = OPTION_TEXT, .max = PATTERN_TEXT_MAX, .check = check_regex,
+     .sentence = "A regular expression (PCRE2); a line whose beginning matches begins a record."},
+    {LINES("continue", continues), .type = OPTION_TEXT, .max = PATTERN_TEXT_MAX,
+     .check = check_regex,
+     .sentence = "A regular expression (PCRE2); a line whose beginning matches goes on with the "
+                 "record before it."},
+    {LINES("timeout", timeout_ms), .type = OPTION_DURATION, .fallback = "5s", .min = 100,
+     .max = 60 * MINUTE,
+     .sentence = "How long a file must have been quiet for its last lines to be a whole record."},
+    {LINES("max_lines", max_lines), .type = OPTION_COUNT, .fallback = "500", .min = 1,
+     .max = 100000, .sentence = "The most lines of one record; the next line then begins another."},
 
     {FIELD("from", from), .type = OPTION_TEXT, .required = true, .max = 1024, .check = check_from,
-     .sentence = "The column the value comes from, or @file.path, @file.offset or @host."},
+     .sentence = "The field the value comes from, or metadata like @file.path."},
     {FIELD("type", type), .type = OPTION_CHOICE, .fallback = "string", .choices = types,
      .sentence = "What the value becomes in JSON; numbers are copied as text and lose no digit."},
     {FIELD("trim", trim), .type = OPTION_CHOICE, .fallback = "false", .choices = booleans,
@@ -256,7 +350,7 @@ const size_t schema_n = ARRAY_LEN(schema);
 
 const char *scope_name(enum option_scope scope)
 {
-    static const char *const names[SCOPES_N] = {"global", "stream", "source", "field"};
+    static const char *const names[SCOPES_N] = {"global", "stream", "source", "field", "multiline"};
     return names[scope];
 }
 

@@ -51,8 +51,22 @@
 #define SHAPE_KEY_CHARS_MAX 256 /* Kinesis counts Unicode characters, not bytes */
 #define SHAPE_FIELDS_MAX    512 /* in one template, nested ones included */
 #define SHAPE_DEPTH_MAX     8   /* nested objects in a template */
+#define SHAPE_ADD_MAX       32  /* members of add */
 
-enum shape_format { FORMAT_LINE, FORMAT_JSON, FORMAT_CSV };
+enum shape_format {
+    FORMAT_LINE,
+    FORMAT_JSON,
+    FORMAT_CSV,
+    FORMAT_REGEX,
+    FORMAT_COMMON_LOG, /* from here on in the order of enum logformat */
+    FORMAT_COMBINED_LOG,
+    FORMAT_APACHE_ERROR,
+    FORMAT_SYSLOG,
+    FORMAT_SYSLOG_RFC5424,
+    FORMAT_LOGFMT,
+};
+enum shape_no_match { NO_MATCH_RAW, NO_MATCH_DEAD_LETTER, NO_MATCH_DROP };
+enum shape_oversize { OVERSIZE_TRUNCATE, OVERSIZE_SPLIT, OVERSIZE_DEAD_LETTER };
 enum shape_type { TYPE_STRING, TYPE_INT, TYPE_DOUBLE, TYPE_BOOL };
 enum shape_kind { FIELD_FROM, FIELD_CONST, FIELD_OBJECT };
 
@@ -68,8 +82,17 @@ struct shape_field {
     size_t children_n;
 };
 
+/* A member put at the end of each object. */
+struct shape_add {
+    char *name, *text; /* the text is a template, as a key's is */
+};
+
 struct shape_spec {
     enum shape_format format;
+    char *pattern; /* regex */
+    enum shape_no_match on_no_match;
+    struct shape_add *add;
+    size_t add_n;
     enum shape_encoding encoding; /* of the framed records; what is sent is UTF-8 */
     char delimiter;
     char **columns; /* csv: names given by the configuration; none: each file's first row */
@@ -79,6 +102,11 @@ struct shape_spec {
     struct shape_field *fields;
     size_t fields_n; /* 0: no template */
     size_t max_record;
+    /* How the input cuts bytes into records: */
+    struct multiline_spec multiline;
+    enum shape_oversize on_oversize;
+    uint64_t skip_lines;     /* at the beginning of each file */
+    uint64_t flush_after_ms; /* 0: an unterminated record waits for its end */
 };
 
 struct shape;
@@ -90,23 +118,37 @@ struct shape_in {
     const struct shape_columns *columns; /* csv only */
     struct str path;
     uint64_t offset;
-    struct str suffix; /* put behind the text: the raw record is only the first part of one */
+    struct str suffix; /* put behind the text: raw is only the first part of a line, and no match */
 };
 
 struct shape_out {
     struct str data, key;
     bool key_plain; /* the key is ours: nothing in it to escape */
     unsigned bad_values, bytes_replaced, key_fallbacks, ragged_rows;
+    unsigned no_match, regex_limits, add_skipped;
     const char *reason; /* SHAPE_DEAD: a sentence, alive until the next shape_apply */
     bool too_long;      /* SHAPE_DEAD: data and key are over max_record */
-    bool may_be_cut;    /* and the data is only text: less of it, with a suffix, would do; key is set */
+    bool may_be_cut;    /* and the data is only text: less of it would do; key is set */
 };
 
-enum shape_result { SHAPE_RECORD, SHAPE_DEAD, SHAPE_NOMEM };
+enum shape_result { SHAPE_RECORD, SHAPE_DEAD, SHAPE_DROPPED, SHAPE_NOMEM };
 
 /* NULL with err set: a bad pattern, a bad key template, too many fields, or no memory. */
 struct shape *shape_new(const struct shape_spec *spec, const char *host, struct err *e);
 void shape_free(struct shape *s);
+/* Whether a template names @ec2.*; if so, what is known of the instance (NULL: nothing). False: no
+ * memory. */
+bool shape_wants_ec2(const struct shape *s);
+bool shape_set_ec2(struct shape *s, const char *instance_id, const char *availability_zone);
+/* Formats whose lines may not match have on_no_match; those that make objects take a template. */
+bool shape_format_may_miss(enum shape_format f);
+bool shape_format_has_fields(enum shape_format f);
+/* "@file.path" and the like. */
+bool shape_is_metadata(struct str name);
+#define SHAPE_METADATA                                                                             \
+    "@file.path, @file.offset, @host, @ec2.instance_id and @ec2.availability_zone"
+/* What the input finds the ends of events with; NULL: each line is a record. */
+struct multiline *shape_multiline(const struct shape *s);
 
 /* Only for csv. NULL when memory runs out. *missing (may be NULL) gets the first name that the
  * template or the key asks for and the header lacks, or NULL. A repeated column name: the first. */

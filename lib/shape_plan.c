@@ -6,8 +6,8 @@
 
 #include "lib/json.h"
 
-#define PLAN_TEXT_MAX      (1 * MIB)
-#define PLAN_KEY_PARTS_MAX 64
+#define PLAN_TEXT_MAX  (1 * MIB)
+#define PLAN_PARTS_MAX 64
 
 static int nomem(struct err *e)
 {
@@ -22,36 +22,88 @@ static int find_name(const struct plan *plan, struct str name)
     return -1;
 }
 
-static int source_of(struct plan *plan, struct str name, plan_source *from, struct err *e)
+static const struct {
+    struct str name;
+    plan_source from;
+} metas[] = {
+    {{"@file.path", 10}, META_PATH},
+    {{"@file.offset", 12}, META_OFFSET},
+    {{"@host", 5}, META_HOST},
+    {{"@ec2.instance_id", 16}, META_INSTANCE},
+    {{"@ec2.availability_zone", 22}, META_ZONE},
+};
+
+static bool find_meta(struct str name, plan_source *from)
 {
-    static const struct {
-        const char *name;
-        plan_source from;
-    } metas[] = {{"@file.path", META_PATH}, {"@file.offset", META_OFFSET}, {"@host", META_HOST}};
-    if (name.n > 0 && name.p[0] == '@') {
-        for (size_t i = 0; i < ARRAY_LEN(metas); i++) {
-            if (str_eq(str_of(metas[i].name), name)) {
-                *from = metas[i].from;
-                return 0;
-            }
+    for (size_t i = 0; i < ARRAY_LEN(metas); i++) {
+        if (str_eq(metas[i].name, name)) {
+            *from = metas[i].from;
+            return true;
         }
-        return err_set(e, ERR_MISSING,
-                       "unknown metadata '%.*s': there is @file.path, @file.offset, @host",
-                       (int)min_size(name.n, 80), name.p);
     }
-    int known = find_name(plan, name);
-    if (known < 0) {
+    return false;
+}
+
+bool shape_is_metadata(struct str name)
+{
+    plan_source from;
+    return find_meta(name, &from);
+}
+
+static bool is_known(const struct plan_known *known, struct str name)
+{
+    for (size_t i = 0; i < known->n; i++)
+        if (str_eq(known->names[i], name))
+            return true;
+    return known->names == NULL;
+}
+
+static int refuse_name(const struct plan_known *known, struct str name, struct err *e)
+{
+    struct buf all;
+    buf_init(&all, 256);
+    for (size_t i = 0; i < known->n && !all.failed; i++)
+        buf_printf(&all, "%s%.*s", i > 0 ? ", " : "", (int)known->names[i].n, known->names[i].p);
+    bool whole = !all.failed;
+    err_set(e, ERR_MISSING, "there is no field '%.*s': there are %.*s%s", (int)min_size(name.n, 80),
+            name.p, (int)all.n, all.n > 0 ? all.p : "", whole ? "" : " and others");
+    buf_release(&all);
+    return ERR_MISSING;
+}
+
+/* What is being built, and with what. */
+struct builder {
+    struct plan *plan;
+    const struct shape_spec *spec;
+    const struct plan_known *known;
+    struct err *e;
+};
+
+static int source_of(const struct builder *b, struct str name, plan_source *from)
+{
+    struct plan *plan = b->plan;
+    if (name.n > 0 && name.p[0] == '@') {
+        if (!find_meta(name, from))
+            return err_set(b->e, ERR_MISSING, "unknown metadata '%.*s': there are " SHAPE_METADATA,
+                           (int)min_size(name.n, 80), name.p);
+        plan->wants_ec2 |= *from == META_INSTANCE || *from == META_ZONE;
+        return 0;
+    }
+    if (!is_known(b->known, name))
+        return refuse_name(b->known, name, b->e);
+    int number = find_name(plan, name);
+    if (number < 0) {
         char *copy = strndup(name.p, name.n);
         if (copy == NULL)
-            return nomem(e);
-        known = (int)plan->names_n;
+            return nomem(b->e);
+        number = (int)plan->names_n;
         plan->names[plan->names_n++] = copy;
     }
-    *from = known;
+    *from = number;
     return 0;
 }
 
-/* ---- the template --------------------------------------------------------------------------- */
+/* ---- the template ---- */
 
 static size_t count_fields(const struct shape_field *fields, size_t n)
 {
@@ -98,25 +150,27 @@ static int add_time(struct plan *plan, struct plan_step *step, struct err *e)
     return rc;
 }
 
-static int add_value(struct plan *plan, const struct shape_field *f, struct err *e)
+static int add_value(const struct builder *b, const struct shape_field *f)
 {
+    struct plan *plan = b->plan;
     struct plan_step *step = open_step(plan);
     close_text(plan);
     step->has_value = true;
     step->field = f;
-    int rc = source_of(plan, str_of(f->from), &step->from, e);
+    int rc = source_of(b, str_of(f->from), &step->from);
     if (rc == 0 && f->parse != NULL)
-        rc = add_time(plan, step, e);
+        rc = add_time(plan, step, b->e);
     if (rc == 0)
         next_step(plan);
     return rc;
 }
 
-static int add_object(struct plan *plan, const struct shape_field *fields, size_t n, unsigned depth,
-                      struct err *e)
+static int add_object(const struct builder *b, const struct shape_field *fields, size_t n,
+                      unsigned depth)
 {
+    struct plan *plan = b->plan;
     if (depth > SHAPE_DEPTH_MAX)
-        return err_set(e, ERR_RANGE, "objects nest deeper than %d", SHAPE_DEPTH_MAX);
+        return err_set(b->e, ERR_RANGE, "objects nest deeper than %d", SHAPE_DEPTH_MAX);
     buf_putc(&plan->text, '{');
     for (size_t i = 0; i < n; i++) {
         const struct shape_field *f = &fields[i];
@@ -128,9 +182,9 @@ static int add_object(struct plan *plan, const struct shape_field *fields, size_
         if (f->kind == FIELD_CONST)
             buf_puts(&plan->text, f->constant);
         else if (f->kind == FIELD_OBJECT)
-            rc = add_object(plan, f->children, f->children_n, depth + 1, e);
+            rc = add_object(b, f->children, f->children_n, depth + 1);
         else
-            rc = add_value(plan, f, e);
+            rc = add_value(b, f);
         if (rc != 0)
             return rc;
     }
@@ -138,115 +192,178 @@ static int add_object(struct plan *plan, const struct shape_field *fields, size_
     return 0;
 }
 
-static int build_template(struct plan *plan, const struct shape_spec *spec, struct err *e)
+static int build_template(const struct builder *b)
 {
+    struct plan *plan = b->plan;
+    const struct shape_spec *spec = b->spec;
     size_t n = count_fields(spec->fields, spec->fields_n);
     if (n > SHAPE_FIELDS_MAX)
-        return err_set(e, ERR_RANGE, "%zu fields: at most %d", n, SHAPE_FIELDS_MAX);
+        return err_set(b->e, ERR_RANGE, "%zu fields: at most %d", n, SHAPE_FIELDS_MAX);
     plan->steps = calloc(n + 1, sizeof *plan->steps);
     plan->times = calloc(n + 1, sizeof *plan->times);
     if (plan->steps == NULL || plan->times == NULL)
-        return nomem(e);
+        return nomem(b->e);
     next_step(plan);
-    int rc = add_object(plan, spec->fields, spec->fields_n, 1, e);
+    int rc = add_object(b, spec->fields, spec->fields_n, 1);
     if (rc != 0)
         return rc;
     close_text(plan);
-    return plan->text.failed ? nomem(e) : 0;
+    return plan->text.failed ? nomem(b->e) : 0;
 }
 
-/* ---- the key -------------------------------------------------------------------------------- */
+/* ---- templates of text ---- */
 
-static int add_part(struct plan *plan, struct plan_key_part part, struct err *e)
+static int add_part(const struct builder *b, struct plan_text *t, struct plan_part part)
 {
-    if (plan->parts_n == PLAN_KEY_PARTS_MAX)
-        return err_set(e, ERR_RANGE, "key: more than %d parts", PLAN_KEY_PARTS_MAX);
-    plan->parts[plan->parts_n++] = part;
+    if (t->n == PLAN_PARTS_MAX)
+        return err_set(b->e, ERR_RANGE, "more than %d parts", PLAN_PARTS_MAX);
+    t->parts[t->n++] = part;
     return 0;
 }
 
 /* Literal text is unescaped into one buffer that was reserved at full size, so that it never
  * moves. */
-static int add_literal(struct plan *plan, const char **at, struct err *e)
+static int add_literal(const struct builder *b, struct plan_text *t, const char **at)
 {
+    struct buf *literals = &b->plan->literals;
     const char *c = *at;
-    struct str text = {plan->literals.p + plan->literals.n, 0};
+    struct str text = {literals->p + literals->n, 0};
     for (; *c != '\0'; c++) {
         if ((*c == '{' || *c == '}') && c[1] == *c)
             c++;
         else if (*c == '{')
             break;
         else if (*c == '}')
-            return err_set(e, ERR_SYNTAX, "key: a single '}' (write }} for a brace)");
-        buf_putc(&plan->literals, *c);
+            return err_set(b->e, ERR_SYNTAX, "a single '}' (write }} for a brace)");
+        buf_putc(literals, *c);
         text.n++;
     }
     *at = c;
-    return text.n > 0 ? add_part(plan, (struct plan_key_part){.literal = text}, e) : 0;
+    return text.n > 0 ? add_part(b, t, (struct plan_part){.literal = text}) : 0;
 }
 
-static int add_reference(struct plan *plan, const struct shape_spec *spec, const char **at,
-                         struct err *e)
+static int add_reference(const struct builder *b, struct plan_text *t, const char **at)
 {
     const char *name = *at + 1, *close = strchr(name, '}');
     if (close == NULL || close == name)
-        return err_set(e, ERR_SYNTAX, "key: '{' without a name and a '}' (write {{ for a brace)");
+        return err_set(b->e, ERR_SYNTAX, "'{' without a name and a '}' (write {{ for a brace)");
     struct str text = {name, (size_t)(close - name)};
-    struct plan_key_part part = {0};
-    int rc = source_of(plan, text, &part.from, e);
+    struct plan_part part = {0};
+    int rc = source_of(b, text, &part.from);
     if (rc != 0)
         return rc;
-    if (part.from >= 0 && spec->format == FORMAT_LINE)
-        return err_set(e, ERR_TYPE, "key: format line has no fields, so there is no {%.*s}",
+    if (part.from >= 0 && b->spec->format == FORMAT_LINE)
+        return err_set(b->e, ERR_TYPE, "format line has no fields, so there is no {%.*s}",
                        (int)min_size(text.n, 80), text.p);
     *at = close + 1;
-    return add_part(plan, part, e);
+    return add_part(b, t, part);
 }
 
-static int build_key(struct plan *plan, const struct shape_spec *spec, struct err *e)
+static int build_text(const struct builder *b, struct plan_text *t, const char *text)
 {
-    if (strcmp(spec->key, "random") == 0) {
+    t->parts = calloc(PLAN_PARTS_MAX, sizeof *t->parts);
+    if (t->parts == NULL)
+        return nomem(b->e);
+    for (const char *at = text; *at != '\0';) {
+        int rc = add_literal(b, t, &at);
+        if (rc == 0 && *at == '{')
+            rc = add_reference(b, t, &at);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Says where it went wrong: "key: a single '}' ...". */
+static int blame(const struct builder *b, const char *where, const char *name, int rc)
+{
+    if (rc != 0 && b->e != NULL) {
+        struct err inner = *b->e;
+        err_set(b->e, rc, "%s: %s%s%.400s", where, name, name[0] != '\0' ? ": " : "", inner.text);
+    }
+    return rc;
+}
+
+static int build_key(const struct builder *b)
+{
+    struct plan *plan = b->plan;
+    const char *key = b->spec->key;
+    if (strcmp(key, "random") == 0) {
         plan->key = KEY_RANDOM;
         return 0;
     }
-    if (strcmp(spec->key, "hash") == 0) {
+    if (strcmp(key, "hash") == 0) {
         plan->key = KEY_HASH;
         return 0;
     }
     plan->key = KEY_TEMPLATE;
-    plan->parts = calloc(PLAN_KEY_PARTS_MAX, sizeof *plan->parts);
-    if (plan->parts == NULL || buf_reserve(&plan->literals, strlen(spec->key) + 1) == NULL)
-        return nomem(e);
-    for (const char *at = spec->key; *at != '\0';) {
-        int rc = add_literal(plan, &at, e);
-        if (rc == 0 && *at == '{')
-            rc = add_reference(plan, spec, &at, e);
-        if (rc != 0)
-            return rc;
-    }
-    return plan->parts_n > 0 ? 0 : err_set(e, ERR_SYNTAX, "key: empty");
+    int rc = build_text(b, &plan->key_text, key);
+    if (rc == 0 && plan->key_text.n == 0)
+        rc = err_set(b->e, ERR_SYNTAX, "empty");
+    return blame(b, "key", "", rc);
 }
 
-int plan_build(struct plan *plan, const struct shape_spec *spec, struct err *e)
+static int build_add(const struct builder *b)
 {
+    struct plan *plan = b->plan;
+    const struct shape_spec *spec = b->spec;
+    if (spec->add_n > SHAPE_ADD_MAX)
+        return err_set(b->e, ERR_RANGE, "add: %zu members: at most %d", spec->add_n, SHAPE_ADD_MAX);
+    plan->add = calloc(spec->add_n + 1, sizeof *plan->add);
+    if (plan->add == NULL)
+        return nomem(b->e);
+    for (size_t i = 0; i < spec->add_n; i++) {
+        struct plan_add *add = &plan->add[plan->add_n++];
+        add->text_at = plan->text.n;
+        buf_putc(&plan->text, ',');
+        json_put_string(&plan->text, str_of(spec->add[i].name));
+        buf_putc(&plan->text, ':');
+        add->text_n = plan->text.n - add->text_at;
+        int rc = build_text(b, &add->value, spec->add[i].text);
+        if (rc != 0)
+            return blame(b, "add", spec->add[i].name, rc);
+    }
+    return plan->text.failed ? nomem(b->e) : 0;
+}
+
+/* ---- all of it ---- */
+
+static size_t literals_max(const struct shape_spec *spec)
+{
+    size_t n = strlen(spec->key) + 1;
+    for (size_t i = 0; i < spec->add_n; i++)
+        n += strlen(spec->add[i].text);
+    return n;
+}
+
+int plan_build(struct plan *plan, const struct shape_spec *spec, const struct plan_known *known,
+               struct err *e)
+{
+    const struct builder b = {.plan = plan, .spec = spec, .known = known, .e = e};
+    size_t names_max = SHAPE_FIELDS_MAX + (1 + spec->add_n) * PLAN_PARTS_MAX;
     *plan = (struct plan){0};
     buf_init(&plan->text, PLAN_TEXT_MAX);
     buf_init(&plan->literals, PLAN_TEXT_MAX);
-    plan->names = calloc(SHAPE_FIELDS_MAX + PLAN_KEY_PARTS_MAX, sizeof *plan->names);
-    if (plan->names == NULL)
+    plan->names = calloc(names_max, sizeof *plan->names);
+    if (plan->names == NULL || buf_reserve(&plan->literals, literals_max(spec)) == NULL)
         return nomem(e);
-    int rc = build_template(plan, spec, e);
-    return rc != 0 ? rc : build_key(plan, spec, e);
+    int rc = build_template(&b);
+    if (rc == 0)
+        rc = build_key(&b);
+    return rc != 0 ? rc : build_add(&b);
 }
 
 void plan_release(struct plan *plan)
 {
     for (size_t i = 0; i < plan->names_n; i++)
         free(plan->names[i]);
+    for (size_t i = 0; i < plan->add_n; i++)
+        free(plan->add[i].value.parts);
     free(plan->names);
     free(plan->steps);
     free(plan->times);
-    free(plan->parts);
+    free(plan->key_text.parts);
+    free(plan->add);
     buf_release(&plan->text);
     buf_release(&plan->literals);
 }

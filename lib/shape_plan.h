@@ -1,10 +1,10 @@
-/* shape_plan.h - a template, compiled: what shape.c executes and shape_plan.c builds. Private to
- * both.
+/* shape_plan.h - templates, compiled: what the files of shape.c execute and shape_plan.c builds.
+ * Private to them.
  *
  * A plan is a flat list of steps. A step first writes its `text` (names, braces, commas and
  * constants, escaped in advance) and then, if it has one, a value. Raw fields are numbered in
  * `names`, each name once. A time that several steps print is parsed once a row: they share a
- * struct plan_time.
+ * struct plan_time. Templates of text (the key, the values of `add`) are lists of parts.
  */
 #ifndef LIB_SHAPE_PLAN_H
 #define LIB_SHAPE_PLAN_H
@@ -12,7 +12,13 @@
 #include "lib/shape.h"
 #include "lib/timefmt.h"
 
-enum plan_meta { META_PATH = -1, META_OFFSET = -2, META_HOST = -3 };
+enum plan_meta {
+    META_PATH = -1,
+    META_OFFSET = -2,
+    META_HOST = -3,
+    META_INSTANCE = -4,
+    META_ZONE = -5
+};
 
 /* Where a value comes from: a number in plan.names (>= 0), or an enum plan_meta. */
 typedef int plan_source;
@@ -36,10 +42,20 @@ struct plan_step {
     struct timefmt print;
 };
 
-/* A key template: literal text and sources, in turn. */
-struct plan_key_part {
+/* A template of text: literals and sources, in turn. */
+struct plan_part {
     struct str literal; /* p NULL: a source */
     plan_source from;
+};
+
+struct plan_text {
+    struct plan_part *parts;
+    size_t n;
+};
+
+struct plan_add {
+    size_t text_at, text_n; /* ,"name": in plan.text */
+    struct plan_text value;
 };
 
 enum plan_key_kind { KEY_RANDOM, KEY_HASH, KEY_TEMPLATE };
@@ -53,12 +69,22 @@ struct plan {
     size_t times_n;
     struct buf text;
     enum plan_key_kind key;
-    struct plan_key_part *parts;
-    size_t parts_n;
-    struct buf literals; /* of the key */
+    struct plan_text key_text;
+    struct plan_add *add;
+    size_t add_n;
+    struct buf literals; /* of all templates of text */
+    bool wants_ec2;
 };
 
-int plan_build(struct plan *plan, const struct shape_spec *spec, struct err *e);
+/* The names of the fields a format has, when they are known in advance: no others can be asked for.
+ */
+struct plan_known {
+    const struct str *names; /* NULL: any name will do */
+    size_t n;
+};
+
+int plan_build(struct plan *plan, const struct shape_spec *spec, const struct plan_known *known,
+               struct err *e);
 void plan_release(struct plan *plan);
 
 #endif

@@ -22,7 +22,13 @@
     X(bytes_replaced, "invalid UTF-8 sequences replaced in JSON")                                  \
     X(key_fallbacks, "records whose key could not be made from the template")                      \
     X(ragged_rows, "CSV rows with more cells than columns")                                        \
-    X(oversize, "records over max_record")
+    X(no_match, "lines that do not match their format")                                            \
+    X(dropped, "of these, lines that were dropped")                                                \
+    X(add_skipped, "JSON records that are no objects, so that nothing was added")                  \
+    X(oversize, "records over max_record: truncated, split (each cut counts) or dead letters")     \
+    X(regex_limits, "matches given up because they cost too much")                                 \
+    X(missing_files, "files of which bytes were gone before they could be read")                   \
+    X(missing_bytes, "those of these bytes that could be counted")
 
 struct stats {
 #define STATS_FIELD(name, sentence) uint64_t name;

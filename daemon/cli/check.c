@@ -35,15 +35,6 @@ static void tell_stderr(void *ctx, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
-/* A full disk or a closed pipe shows only when the last bytes go out. */
-static int finish(int code)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return code;
-    perror("tailrace: cannot write the output");
-    return EX_IOERR;
-}
-
 static int print_options(void)
 {
     struct buf line;
@@ -67,7 +58,7 @@ static int print_options(void)
     buf_release(&line);
     if (failed)
         fprintf(stderr, "tailrace: memory ran out\n");
-    return failed ? EX_OSERR : finish(0);
+    return failed ? EX_OSERR : cli_finish(0);
 }
 
 static int check_file(const char *path)
@@ -86,7 +77,7 @@ static int check_file(const char *path)
     printf("%s: ok, %zu stream%s, %zu source%s\n", path, c->streams_n, c->streams_n == 1 ? "" : "s",
            c->sources_n, c->sources_n == 1 ? "" : "s");
     config_free(c);
-    return finish(0);
+    return cli_finish(0);
 }
 
 enum { OPT_HELP = 256, OPT_VERSION, OPT_PRINT_OPTIONS };
@@ -107,11 +98,11 @@ int cli_check(int argc, char **argv)
         case 'h':
         case OPT_HELP:
             printf("%s%s", usage, help);
-            return finish(0);
+            return cli_finish(0);
         case 'V':
         case OPT_VERSION:
             printf("tailrace %s\n", TAILRACE_VERSION);
-            return finish(0);
+            return cli_finish(0);
         case OPT_PRINT_OPTIONS:
             print = true;
             break;

@@ -5,11 +5,14 @@ import pty
 import re
 import select
 import signal
+import socket
+import ssl
 import subprocess
 import time
 
 import pytest
 
+import fake_kinesis
 import faults
 import harness
 from harness import wait_until
@@ -227,6 +230,31 @@ def test_a_reload_takes_up_new_credentials_and_endpoint(d, fakes, fake, log_file
     assert fake.count("s") == 100
 
 
+def test_a_reload_while_a_connection_is_made_leaves_the_waiting_request_whole(
+    daemon, log_file, tmp_path
+):
+    """Its head is written when the connection is there: after two reloads, in this case."""
+    bundle, key = fake_kinesis.make_certificate(str(tmp_path))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(bundle, key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        d = daemon(f"https://{host}", ca_bundle=bundle, stop_timeout="1s")
+        d.source("a", log_file, start_at="beginning").start()
+        raw, _ = listener.accept()
+        d.reload()
+        d.reload()
+        with tls.wrap_socket(raw, server_side=True) as connection:
+            connection.settimeout(20)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                piece = connection.recv(65536)
+                assert piece, d.log()
+                head += piece
+    assert f"\r\nHost: {host}\r\n".encode() in head
+    d.terminate()
+
+
 def test_many_reloads_while_data_flows_lose_and_double_nothing(d, fake, log_file):
     d.start()
     for i in range(15):
@@ -273,6 +301,33 @@ def test_once_ends_with_1_after_dead_letters(daemon, fake, tmp_path):
     d = daemon(fake.url).source("a", tmp_path / "a.json", format="json", start_at="beginning")
     assert d.once() == 1
     assert sorted(fake.data("s")) == [b"[]", b"{}"]
+
+
+def test_once_does_not_wait_for_more_when_all_is_read(d, fake):
+    d.settings["streams"]["s"]["linger"] = "10m"
+    assert d.once(timeout=20) == 0
+    assert fake.data("s") == lines(100)
+
+
+def test_once_ends_with_75_when_its_checkpoint_cannot_be_saved(d, fake):
+    """The next run would deliver everything again: that is no success."""
+    d.settings["stop_timeout"] = "1s"
+
+    class Spoil(faults.Fault):
+        def refuse(self, request):
+            (d.state / "checkpoint.json.new").mkdir(exist_ok=True)  # in the way of every save
+
+    fake.fault = Spoil()
+    assert d.once() == 75, d.log()
+    assert fake.data("s") == lines(100)
+    assert "without the last checkpoint" in d.log()
+
+
+def test_the_time_of_once_runs_before_the_first_checkpoint_too(d, fake):
+    d.settings["stop_timeout"] = "1s"
+    (d.state / "checkpoint.json.new").mkdir()
+    assert d.once("--timeout", "1s", timeout=20) == 75, d.log()
+    assert fake.requests == []
 
 
 def test_once_reads_no_further_than_a_file_was_at_the_start(d, fake, log_file):

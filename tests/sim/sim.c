@@ -50,8 +50,7 @@ static struct now now_of(const struct world *w)
     return (struct now){.mono_ms = w->now_ms, .wall_ms = 1795000000000 + w->now_ms % 100000000};
 }
 
-/* ---- what the pipeline asks of the world
- * --------------------------------------------------------- */
+/* ---- what the pipeline asks of the world ---- */
 
 static void do_send(void *ctx, unsigned slot, const struct pipeline_request *r)
 {
@@ -82,8 +81,7 @@ static void on_trouble(void *ctx, enum pipeline_health health, const struct repl
     (void)last;
 }
 
-/* ---- start, crash
- * --------------------------------------------------------------------------------- */
+/* ---- start, crash ---- */
 
 static struct position position_at(const struct world_file *f, uint64_t offset)
 {
@@ -182,8 +180,7 @@ static void crash(struct shipper *s)
     start(s);
 }
 
-/* ---- checkpoints
- * ------------------------------------------------------------------------------------ */
+/* ---- checkpoints ---- */
 
 /* Nothing before a durable offset may be missing. */
 static void check_durable(struct shipper *s)
@@ -244,8 +241,7 @@ static void begin_save(struct shipper *s)
     s->next_save_ms = s->world->now_ms + SAVE_EVERY_MS;
 }
 
-/* ---- a turn
- * ------------------------------------------------------------------------------------------ */
+/* ---- a turn ---- */
 
 static bool read_file(struct shipper *s, unsigned i)
 {
@@ -257,7 +253,7 @@ static bool read_file(struct shipper *s, unsigned i)
         return false;
     size_t used;
     enum input_result r =
-        input_feed(in, now_of(s->world), (struct str){f->bytes + at, n}, false, &used);
+        input_feed(in, now_of(s->world), (struct str){f->bytes + at, n}, false, 0, &used);
     s->stalled |= r == INPUT_DEAD_FULL;
     return used > 0;
 }

@@ -28,8 +28,7 @@ void world_complain(struct world *w, const char *fmt, ...)
     va_end(ap);
 }
 
-/* ---- the disk
- * ------------------------------------------------------------------------------------- */
+/* ---- the disk ---- */
 
 static void put(struct world_file *f, const char *text, size_t n)
 {
@@ -134,8 +133,7 @@ void world_change_weather(struct world *w, bool fair)
     x->dead_full = chance(w, 100);
 }
 
-/* ---- events
- * --------------------------------------------------------------------------------------- */
+/* ---- events ---- */
 
 static struct event *add_event(struct world *w, struct event ev)
 {
@@ -192,8 +190,7 @@ void world_crash(struct world *w)
     w->events_n = kept;
 }
 
-/* ---- Kinesis
- * ----------------------------------------------------------------------------------------- */
+/* ---- Kinesis ---- */
 
 static size_t decode_base64(const char *text, char *out)
 {

@@ -224,6 +224,7 @@ static void what_is_not_written_has_its_default(void **state)
     assert_null(c->endpoint);
     assert_null(c->profile);
     assert_null(c->ca_bundle);
+    assert_null(c->control);
     assert_string_equal(c->state_dir, "/var/lib/tailrace");
     assert_int_equal(c->log_level, LOG_INFO);
     assert_int_equal(c->stop_timeout_ms, 10000);
@@ -631,6 +632,26 @@ static void equal_configurations_have_no_difference(void **state)
     assert_string_equal(heard(), "");
 }
 
+static void the_control_socket_is_a_path_or_off(void **state)
+{
+    (void)state;
+    struct config *c = build(SOURCE "control: off\n");
+    assert_string_equal(c->control, "off");
+    config_free(c);
+    c = build(SOURCE "control: /run/tailrace/control.sock\n");
+    assert_string_equal(c->control, "/run/tailrace/control.sock");
+    config_free(c);
+    struct config *wrong = config_build("c.yaml", STR(SOURCE "control: on\n"), hear, NULL);
+    assert_null(wrong);
+    assert_non_null(strstr(heard(), "control: \"on\" is neither off nor the absolute path of a"));
+    forget(NULL);
+    assert_null(config_build("c.yaml", STR(SOURCE "control: /run/tailrace/\n"), hear, NULL));
+    assert_non_null(strstr(heard(), "neither off nor"));
+    forget(NULL);
+    assert_int_equal(diff(SOURCE, SOURCE "control: off\n"), 1);
+    assert_string_equal(heard(), "control: (not set) -> off (needs a restart)\n");
+}
+
 static void differences_are_told_with_what_needs_a_restart(void **state)
 {
     (void)state;
@@ -779,6 +800,7 @@ int main(void)
         cmocka_unit_test_teardown(streams_and_sources_are_bounded, forget),
         cmocka_unit_test_teardown(the_complaints_told_are_bounded, forget),
         cmocka_unit_test_teardown(equal_configurations_have_no_difference, forget),
+        cmocka_unit_test_teardown(the_control_socket_is_a_path_or_off, forget),
         cmocka_unit_test_teardown(differences_are_told_with_what_needs_a_restart, forget),
         cmocka_unit_test_teardown(every_change_of_a_template_is_a_difference, forget),
         cmocka_unit_test_teardown(long_and_strange_values_are_told_as_one_line, forget),

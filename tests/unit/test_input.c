@@ -20,8 +20,11 @@ static int set_up(void **state)
     (void)state;
     fakes_init(&f, 1 * MIB);
     f.logging = true;
-    spec = (struct shape_spec){
-        .format = FORMAT_LINE, .delimiter = ',', .key = (char *)"hash", .max_record = 4 * KIB};
+    spec = (struct shape_spec){.format = FORMAT_LINE,
+                               .delimiter = ',',
+                               .key = (char *)"hash",
+                               .on_oversize = OVERSIZE_DEAD_LETTER,
+                               .max_record = 4 * KIB};
     return 0;
 }
 
@@ -71,7 +74,7 @@ static enum input_result feed(struct str file, size_t end, bool at_end)
     char *exact = malloc(end - at + 1);
     char *copy = exact + 1; /* an address that is not aligned */
     memcpy(copy, file.p + at, end - at);
-    enum input_result result = input_feed(&in, f.now, (struct str){copy, end - at}, at_end, &used);
+    enum input_result result = input_feed(&in, f.now, (struct str){copy, end - at}, at_end, 0, &used);
     free(exact);
     assert_true(used <= end - at);
     assert_int_equal(in.origin.read_at, at + used);
@@ -248,7 +251,8 @@ static void json_lines_are_the_same_however_they_come(void **state)
     (void)state;
     const struct str files[] = {
         STR("{\"a\":1}\n{\"b\":\"\\u0000\"}\r\n\n[1,2\n5\n{}"),
-        STR(BOM "{\"a\":123456789012345678901234567890}\nnot json\n\"x\"\n"), STR("{\"a\":\n1}\n")};
+        STR(BOM "{\"a\":123456789012345678901234567890}\nnot json\n\"x\"\n"), STR("{\"a\":\n1}\n"),
+        STR(BOM "5\n6\n"), STR(BOM "\n\n7")};
     spec.format = FORMAT_JSON;
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
         assert_same_however_it_comes(files[i]);
@@ -471,6 +475,7 @@ static void a_header_is_never_a_record_however_it_arrives(void **state)
     spec.format = FORMAT_CSV;
     const struct str file = STR(BOM "\n\na,b\n1,2\n");
     open_input(0, false);
+    assert_false(input_needs_header(&in));
     assert_int_equal(feed(file, 3, false), INPUT_MORE); /* the mark alone */
     assert_int_equal(in.origin.read_at, 3);
     assert_false(input_needs_header(&in));
@@ -638,6 +643,7 @@ static void an_over_long_record_waits_for_room_as_a_whole(void **state)
     static const enum shape_format formats[] = {FORMAT_LINE, FORMAT_CSV};
     const struct str file = STR("a,b\n0123456789012345678901234567890123456789abcd\nx\n");
     spec.max_record = 40;
+    spec.key = (char *)"k"; /* then the objects are short enough */
     for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
         spec.format = formats[i];
         fakes_forget_log(&f);
@@ -743,7 +749,7 @@ static void two_files_share_a_ring_and_keep_their_own_positions(void **state)
     input_start(&other, 100, false);
     size_t used;
     feed(STR("a1\na2\n"), 6, false);
-    assert_int_equal(input_feed(&other, f.now, STR("b1\n"), false, &used), INPUT_MORE);
+    assert_int_equal(input_feed(&other, f.now, STR("b1\n"), false, 0, &used), INPUT_MORE);
     feed(STR("a1\na2\na3\n"), 9, false);
     assert_int_equal(in.origin.in_ring, 3);
     assert_int_equal(other.origin.in_ring, 1);

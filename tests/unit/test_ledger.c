@@ -147,19 +147,38 @@ static void old_entries_go_and_followed_ones_stay(void **state)
     struct ledger_file *just = add_gone(s, "/just", 3, now - LEDGER_TTL_S);
     add_gone(s, "/future", 4, now + 5);
     assert_non_null(ledger_find(s, 2, NULL));
-    ledger_expire(&ledger, now, NULL, NULL);
+    assert_true(ledger_expire(&ledger, now, NULL, NULL));
     assert_null(ledger_find(s, 2, NULL));
     assert_ptr_equal(ledger_find(s, 3, NULL), just);
     assert_non_null(ledger_find(s, 4, NULL));
     ledger_leave(live);
+    live->seen_s = now - LEDGER_TTL_S - 1;
     assert_ptr_equal(ledger_find(s, 1, NULL), live);
-    ledger_expire(&ledger, now, NULL, NULL);
+    assert_true(ledger_expire(&ledger, now, NULL, NULL));
     assert_null(ledger_find(s, 1, NULL));
+    assert_false(ledger_expire(&ledger, now, NULL, NULL));
     struct checkpoint c;
     encoded(&c);
     assert_int_equal(c.sources_n, 1); /* a source that was started once stays known */
     assert_int_equal(c.sources[0].files_n, 2);
     checkpoint_release(&c);
+}
+
+static void a_file_that_was_quiet_for_long_is_not_forgotten_when_it_is_left(void **state)
+{
+    (void)state;
+    struct ledger_source *s = ledger_add_source(&ledger, "a");
+    struct ledger_file *quiet = add(s, "/quiet", 1, 5);
+    add(s, "/moves", 2, 4 * LEDGER_TTL_S - 1);
+    assert_true(ledger_expire(&ledger, 4 * LEDGER_TTL_S, NULL, NULL));
+    assert_int_equal(quiet->seen_s, 4 * LEDGER_TTL_S);
+    assert_false(ledger_is_saved(quiet));
+    assert_false(ledger_expire(&ledger, 4 * LEDGER_TTL_S + LEDGER_RENEW_S - 1, NULL, NULL));
+    ledger_leave(quiet);
+    assert_false(ledger_expire(&ledger, 5 * LEDGER_TTL_S, NULL, NULL) &&
+                 ledger_find(s, 1, NULL) == NULL);
+    assert_true(ledger_expire(&ledger, 5 * LEDGER_TTL_S + 1, NULL, NULL));
+    assert_null(ledger_find(s, 1, NULL));
 }
 
 static void what_is_encoded_is_loaded_again(void **state)
@@ -217,7 +236,7 @@ static void what_goes_is_told_first(void **state)
     assert_int_equal(ledger.files_n, 1);
 }
 
-/* ---- saving ------------------------------------------------------------------------------------ */
+/* ---- saving ---- */
 
 static void a_ledger_that_does_not_fit_says_so(void **state)
 {
@@ -290,76 +309,467 @@ static void a_large_ledger_in_which_little_moves_is_saved_in_part(void **state)
     buf_release(&b);
 }
 
-/* What two documents on a disk say together is what the ledger said at the last save that succeeded. */
-static void the_two_documents_together_say_what_the_ledger_said(void **state)
+/* ---- a ledger, a disk, crashes ---- */
+
+/* What one entry says, by id. */
+struct said {
+    bool there;
+    uint64_t offset, seen_s, size, inode;
+    bool mid_record;
+    unsigned source;
+    char path[16];
+};
+
+enum { IDS_MAX = 6000, BEGIN_N = 1000, SOURCES_N = 3 };
+
+static const char *const SOURCE_NAMES[SOURCES_N] = {"a", "b", "c"};
+
+/* A ledger beside a plain model of it, and a disk that keeps what was written. */
+struct world {
+    struct rng rng;
+    struct ledger_file *files[IDS_MAX + 1]; /* by id */
+    struct said on_disk[IDS_MAX + 1], in_flight[IDS_MAX + 1];
+    bool changed[IDS_MAX + 1]; /* since the last durable whole document was begun */
+    bool changed_before[IDS_MAX + 1];
+    bool must_be_whole;
+    struct buf whole, recent; /* the disk; empty: not there */
+    unsigned parts, wholes, crashes, failed_wholes;
+};
+
+static unsigned source_number(const struct ledger_file *f)
+{
+    for (unsigned i = 0; i < SOURCES_N; i++)
+        if (strcmp(f->source->name, SOURCE_NAMES[i]) == 0)
+            return i;
+    fail_msg("an entry of the unknown source %s", f->source->name);
+    return 0;
+}
+
+static void remember(const struct world *w, struct said *all)
+{
+    memset(all, 0, (IDS_MAX + 1) * sizeof *all);
+    for (unsigned id = 1; id <= IDS_MAX; id++) {
+        const struct ledger_file *f = w->files[id];
+        if (f == NULL)
+            continue;
+        all[id] = (struct said){.there = true,
+                                .offset = f->at.offset,
+                                .seen_s = f->seen_s,
+                                .size = f->size,
+                                .inode = f->at.inode,
+                                .mid_record = f->at.mid_record,
+                                .source = source_number(f)};
+        snprintf(all[id].path, sizeof all[id].path, "%s", f->path);
+    }
+}
+
+static void assert_says(const struct checkpoint_source *s, const struct checkpoint_file *f,
+                        const struct said *all)
+{
+    assert_in_range(f->id, 1, IDS_MAX);
+    const struct said *want = &all[f->id];
+    assert_true(want->there);
+    assert_string_equal(s->name, SOURCE_NAMES[want->source]);
+    assert_string_equal(f->path, want->path);
+    assert_int_equal(f->at.offset, want->offset);
+    assert_int_equal(f->at.mid_record, want->mid_record);
+    assert_int_equal(f->at.inode, want->inode);
+    assert_int_equal(f->seen_s, want->seen_s);
+    assert_int_equal(f->size, want->size);
+}
+
+static void read_disk(const struct world *w, struct checkpoint *c)
+{
+    struct checkpoint recent = {0};
+    *c = (struct checkpoint){0};
+    if (w->whole.n > 0)
+        decode(&w->whole, c);
+    if (w->recent.n > 0)
+        decode(&w->recent, &recent);
+    assert_true(checkpoint_merge(c, &recent));
+}
+
+static void check_disk(const struct world *w)
+{
+    struct checkpoint c;
+    size_t n = 0, want = 0;
+    read_disk(w, &c);
+    for (size_t i = 0; i < c.sources_n; i++)
+        for (size_t k = 0; k < c.sources[i].files_n; k++, n++)
+            assert_says(&c.sources[i], &c.sources[i].files[k], w->on_disk);
+    for (unsigned id = 1; id <= IDS_MAX; id++)
+        want += w->on_disk[id].there;
+    assert_int_equal(n, want);
+    checkpoint_release(&c);
+}
+
+static struct ledger_file *any_file(struct world *w)
+{
+    return w->files[1 + rng_below(&w->rng, ledger.last_id)];
+}
+
+static void do_add(struct world *w)
+{
+    if (ledger.last_id >= IDS_MAX)
+        return;
+    const char *source = SOURCE_NAMES[rng_below(&w->rng, SOURCES_N)];
+    struct ledger_file *f =
+        add(ledger_find_source(&ledger, source), "/new", rng_below(&w->rng, 50), 1);
+    assert_null(w->files[f->id]);
+    w->files[f->id] = f;
+    w->changed[f->id] = true;
+}
+
+static void do_something(struct world *w)
+{
+    struct ledger_file *f = any_file(w);
+    unsigned what = (unsigned)rng_below(&w->rng, 40);
+    if (what == 0)
+        do_add(w);
+    if (what == 0 || f == NULL)
+        return;
+    char path[16];
+    w->changed[f->id] = true;
+    if (what < 4) {
+        ledger_leave(f);
+    } else if (what < 7) {
+        snprintf(path, sizeof path, "/x%llu", (unsigned long long)rng_below(&w->rng, 1000));
+        assert_true(ledger_rename(f, path));
+    } else if (what == 7 && rng_below(&w->rng, 4) == 0) {
+        w->must_be_whole = true;
+        w->changed[f->id] = false;
+        w->files[f->id] = NULL;
+        ledger_drop(f);
+    } else {
+        f->at.offset += 1 + rng_below(&w->rng, 100);
+        f->at.mid_record = rng_below(&w->rng, 2) == 0;
+        f->size = f->at.offset + 7;
+        f->seen_s++;
+        f->live = true;
+        ledger_touch(f);
+    }
+}
+
+/* A recent document holds what has changed since the last durable whole one, and nothing else. */
+static void check_part(struct world *w, const struct buf *text)
+{
+    struct checkpoint c;
+    size_t n = 0, want = 0;
+    decode(text, &c);
+    for (size_t i = 0; i < c.sources_n; i++) {
+        assert_true(c.sources[i].files_n > 0);
+        for (size_t k = 0; k < c.sources[i].files_n; k++, n++)
+            assert_true(w->changed[c.sources[i].files[k].id]);
+    }
+    for (unsigned id = 1; id <= IDS_MAX; id++)
+        want += w->changed[id];
+    assert_int_equal(n, want);
+    checkpoint_release(&c);
+}
+
+/* The process is gone; the next one knows what is on the disk. */
+static void crash(struct world *w)
+{
+    struct checkpoint c;
+    read_disk(w, &c);
+    ledger_release(&ledger);
+    ledger_init(&ledger);
+    assert_true(ledger_load(&ledger, &c));
+    memset(w->files, 0, sizeof w->files);
+    for (unsigned i = 0; i < SOURCES_N; i++) {
+        struct ledger_source *s = ledger_find_source(&ledger, SOURCE_NAMES[i]);
+        if (s == NULL)
+            s = ledger_add_source(&ledger, SOURCE_NAMES[i]);
+        LIST_FOR(it, save, &s->files)
+        {
+            struct ledger_file *f = CONTAINER_OF(it, struct ledger_file, link);
+            w->files[f->id] = f;
+        }
+    }
+    memset(w->changed, 0, sizeof w->changed);
+    w->must_be_whole = true;
+    w->crashes++;
+}
+
+/* One save, with life going on meanwhile. It succeeds; or fails before anything is written; or is
+ * written, and fails only then (the directory could not be synced); or the process dies before or
+ * after the rename. */
+static void save_somehow(struct world *w)
+{
+    enum { FINE, FAILS, FAILS_WRITTEN, DIES, DIES_WRITTEN };
+    const unsigned how = rng_below(&w->rng, 3) > 0 ? FINE : (unsigned)rng_below(&w->rng, 5);
+    struct buf text;
+    bool whole;
+    buf_init(&text, 8 * MIB);
+    ledger_begin_save(&ledger, &text, &whole);
+    assert_false(text.failed);
+    assert_true(whole || !w->must_be_whole);
+    remember(w, w->in_flight);
+    if (whole) {
+        memcpy(w->changed_before, w->changed, sizeof w->changed);
+        memset(w->changed, 0, sizeof w->changed);
+    } else {
+        check_part(w, &text);
+        w->parts++;
+    }
+    bool had_to = w->must_be_whole;
+    w->must_be_whole = false;
+    for (unsigned i = (unsigned)rng_below(&w->rng, 5); i > 0; i--)
+        do_something(w);
+    if (how == FINE || how == FAILS_WRITTEN || how == DIES_WRITTEN) {
+        struct buf *to = whole ? &w->whole : &w->recent;
+        buf_reset(to);
+        buf_put(to, text.p, text.n);
+        memcpy(w->on_disk, w->in_flight, sizeof w->on_disk);
+    }
+    buf_release(&text);
+    w->wholes += whole;
+    if (how >= DIES) {
+        crash(w);
+        return;
+    }
+    ledger_end_save(&ledger, how == FINE);
+    if (how == FINE)
+        return;
+    w->must_be_whole |= had_to || whole;
+    w->failed_wholes += whole;
+    for (unsigned id = 1; whole && id <= IDS_MAX; id++)
+        w->changed[id] |= w->changed_before[id] && w->files[id] != NULL;
+}
+
+static void after_any_crash_the_disk_says_what_the_ledger_said_when_it_was_written(void **state)
 {
     (void)state;
-    enum { N = 2000 };
-    static uint64_t offsets[N + 1]; /* by id, as last saved; UINT64_MAX: not there */
-    struct rng r;
-    rng_seed(&r, 9);
-    struct ledger_source *s[3] = {ledger_add_source(&ledger, "a"), ledger_add_source(&ledger, "b"),
-                                  ledger_add_source(&ledger, "c")};
-    struct ledger_file *files[N + 1] = {0};
-    for (unsigned i = 0; i < 1000; i++) {
-        struct ledger_file *f = add(s[i % 3], "/x", i, 1);
-        files[f->id] = f;
+    struct world *w = calloc(1, sizeof *w);
+    assert_non_null(w);
+    for (unsigned seed = 1; seed <= 4; seed++) {
+        rng_seed(&w->rng, seed);
+        buf_init(&w->whole, 8 * MIB);
+        buf_init(&w->recent, 8 * MIB);
+        memset(w->on_disk, 0, sizeof w->on_disk);
+        crash(w); /* a first start: nothing is there */
+        while (ledger.last_id < BEGIN_N)
+            do_add(w);
+        for (unsigned turn = 0; turn < 400; turn++) {
+            unsigned n = (unsigned)rng_below(&w->rng, turn % 40 == 7 ? 800 : 12);
+            for (unsigned i = 0; i < n; i++)
+                do_something(w);
+            save_somehow(w);
+            check_disk(w);
+        }
+        buf_release(&w->whole);
+        buf_release(&w->recent);
     }
-    struct buf disk[2], b;
-    for (unsigned i = 0; i < 2; i++)
-        buf_init(&disk[i], 4 * MIB);
-    buf_init(&b, 4 * MIB);
-    unsigned parts = 0;
-    for (unsigned turn = 0; turn < 300; turn++) {
-        unsigned moves = (unsigned)rng_below(&r, turn % 40 == 7 ? 400 : 6);
-        for (unsigned i = 0; i < moves; i++) {
-            struct ledger_file *f = files[1 + rng_below(&r, N)];
-            if (f == NULL)
-                continue;
-            f->at.offset++;
-            ledger_touch(f);
-        }
-        if (rng_below(&r, 10) == 0 && ledger.last_id < N) {
-            struct ledger_file *f = add(s[rng_below(&r, 3)], "/new", 1, 1);
-            files[f->id] = f;
-        }
-        unsigned gone = 1 + (unsigned)rng_below(&r, N);
-        if (rng_below(&r, 30) == 0 && files[gone] != NULL) {
-            ledger_drop(files[gone]);
-            files[gone] = NULL;
-        }
-        bool ok = rng_below(&r, 4) > 0, whole = save(&b, ok);
-        if (ok) {
-            struct buf *to = &disk[whole ? 0 : 1];
-            buf_reset(to);
-            buf_put(to, b.p, b.n);
-            parts += !whole;
-            for (unsigned i = 1; i <= N; i++)
-                offsets[i] = files[i] != NULL ? files[i]->at.offset : UINT64_MAX;
-        }
-        if (disk[0].n == 0)
-            continue;
-        struct checkpoint c, recent;
-        decode(&disk[0], &c);
-        if (disk[1].n > 0) {
-            decode(&disk[1], &recent);
-            assert_true(checkpoint_merge(&c, &recent));
-        }
-        size_t n = 0, want = 0;
-        for (size_t i = 0; i < c.sources_n; i++) {
-            for (size_t k = 0; k < c.sources[i].files_n; k++, n++)
-                assert_int_equal(c.sources[i].files[k].at.offset,
-                                 offsets[c.sources[i].files[k].id]);
-        }
-        for (unsigned i = 1; i <= N; i++)
-            want += offsets[i] != UINT64_MAX;
-        assert_int_equal(n, want);
+    assert_true(w->parts > 500 && w->wholes > 200 && w->crashes > 100 && w->failed_wholes > 20);
+    free(w);
+}
+
+static uint64_t bytes_of_a_part(unsigned files_n, unsigned moved_n)
+{
+    ledger_release(&ledger);
+    ledger_init(&ledger);
+    struct ledger_source *s = ledger_add_source(&ledger, "a");
+    struct buf b;
+    buf_init(&b, 64 * MIB);
+    for (unsigned i = 0; i < files_n; i++)
+        add(s, "/x", i, 1);
+    assert_true(save(&b, true));
+    struct list *it = s->files.next;
+    for (unsigned i = 0; i < moved_n; i++, it = it->next)
+        ledger_touch(CONTAINER_OF(it, struct ledger_file, link));
+    assert_false(save(&b, true));
+    assert_int_equal(files_in(&b), moved_n);
+    uint64_t n = b.n;
+    buf_release(&b);
+    return n;
+}
+
+static void a_part_costs_what_moved_not_what_is_known(void **state)
+{
+    (void)state;
+    assert_int_equal(bytes_of_a_part(1000, 50), bytes_of_a_part(50000, 50));
+    assert_true(bytes_of_a_part(1000, 100) < 3 * bytes_of_a_part(1000, 50));
+}
+
+static void a_small_ledger_is_saved_whole_and_one_entry_more_is_not(void **state)
+{
+    (void)state;
+    struct ledger_source *s = ledger_add_source(&ledger, "a");
+    struct buf b;
+    buf_init(&b, MIB);
+    for (unsigned i = 0; i < LEDGER_SMALL_N; i++)
+        add(s, "/x", i, 1);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(save(&b, true));
+    add(s, "/y", 9999, 1);
+    assert_false(save(&b, true));
+    assert_int_equal(files_in(&b), 1);
+    buf_release(&b);
+}
+
+static void what_changes_during_a_save_is_in_the_next(void **state)
+{
+    (void)state;
+    enum { N = 2 * LEDGER_SMALL_N };
+    struct ledger_file *files[N];
+    struct ledger_source *s = ledger_add_source(&ledger, "a");
+    for (unsigned i = 0; i < N; i++)
+        files[i] = add(s, "/x", i, 1);
+    struct buf b;
+    bool whole;
+    buf_init(&b, MIB);
+    ledger_begin_save(&ledger, &b, &whole);
+    assert_true(whole);
+    ledger_touch(files[3]);
+    assert_false(ledger_is_saved(files[3]));
+    ledger_end_save(&ledger, true);
+    assert_true(ledger_is_saved(files[4]));
+    assert_false(ledger_is_saved(files[3])); /* only what it said before is */
+    assert_false(save(&b, true));
+    assert_int_equal(files_in(&b), 1);
+    assert_true(ledger_is_saved(files[3]));
+    ledger_touch(files[5]);
+    assert_false(save(&b, false));
+    assert_false(ledger_is_saved(files[5]));
+    buf_reset(&b);
+    ledger_begin_save(&ledger, &b, &whole);
+    ledger_drop(files[6]);
+    ledger_end_save(&ledger, true);
+    assert_true(save(&b, true)); /* that it is gone */
+    assert_int_equal(files_in(&b), N - 1);
+    buf_release(&b);
+}
+
+static void a_whole_document_that_failed_leaves_its_number_unused(void **state)
+{
+    (void)state;
+    struct checkpoint c;
+    struct buf b;
+    buf_init(&b, MIB);
+    add(ledger_add_source(&ledger, "a"), "/x", 1, 1);
+    uint64_t seen = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        save(&b, i % 2 == 0);
+        decode(&b, &c);
+        assert_true(c.generation > seen);
+        seen = c.generation;
         checkpoint_release(&c);
     }
-    assert_true(parts > 100);
     buf_release(&b);
-    buf_release(&disk[0]);
-    buf_release(&disk[1]);
+}
+
+/* ---- limits ---- */
+
+static void a_full_ledger_makes_room_from_what_was_left_longest_ago(void **state)
+{
+    (void)state;
+    struct ledger_source *s = ledger_add_source(&ledger, "a");
+    struct ledger_file *first = add(s, "/live", 1, 1);
+    add_gone(s, "/left first", 2, 1);
+    struct ledger_file *again = add_gone(s, "/left again", 3, 1);
+    for (unsigned i = 3; i < CHECKPOINT_FILES_MAX; i++)
+        add_gone(s, "/x", i + 1, 1);
+    ledger_leave(again);
+    assert_int_equal(ledger.files_n, CHECKPOINT_FILES_MAX);
+    assert_non_null(ledger_find(s, 2, NULL));
+    add(s, "/one more", 0, 1);
+    assert_true(ledger.files_n < CHECKPOINT_FILES_MAX);
+    assert_true(ledger.files_n > CHECKPOINT_FILES_MAX / 2);
+    assert_null(ledger_find(s, 2, NULL));
+    assert_ptr_equal(ledger_find(s, 3, NULL), again);
+    assert_string_equal(first->path, "/live");
+    assert_non_null(ledger_find(s, CHECKPOINT_FILES_MAX, NULL));
+}
+
+static void what_is_followed_never_makes_room(void **state)
+{
+    (void)state;
+    struct ledger_source *s = ledger_add_source(&ledger, "a");
+    for (unsigned i = 0; i < CHECKPOINT_FILES_MAX; i++)
+        add(s, "/x", i, 1);
+    assert_null(ledger_add(s, "/one more"));
+    assert_int_equal(ledger.files_n, CHECKPOINT_FILES_MAX);
+    ledger_leave(CONTAINER_OF(s->files.next, struct ledger_file, link));
+    assert_non_null(ledger_add(s, "/one more"));
+    assert_int_equal(ledger.files_n, CHECKPOINT_FILES_MAX);
+    struct buf b;
+    buf_init(&b, CHECKPOINT_BYTES_MAX);
+    assert_true(save(&b, true));
+    assert_int_equal(files_in(&b), CHECKPOINT_FILES_MAX); /* it can be read again */
+    buf_release(&b);
+}
+
+static void sources_have_a_limit(void **state)
+{
+    (void)state;
+    char name[16];
+    for (unsigned i = 0; i < CHECKPOINT_SOURCES_MAX; i++) {
+        snprintf(name, sizeof name, "%u", i);
+        assert_non_null(ledger_add_source(&ledger, name));
+    }
+    assert_null(ledger_add_source(&ledger, "one more"));
+    struct checkpoint c;
+    encoded(&c);
+    assert_int_equal(c.sources_n, CHECKPOINT_SOURCES_MAX);
+    checkpoint_release(&c);
+}
+
+static void many_files_are_found_again(void **state)
+{
+    (void)state;
+    enum { N = 5000 };
+    struct ledger_source *s = ledger_add_source(&ledger, "a");
+    for (unsigned i = 0; i < N; i++)
+        add_gone(s, "/x", UINT64_MAX - i % (N / 2), i);
+    for (unsigned i = 0; i < N / 2; i++) {
+        const struct ledger_file *newest = ledger_find(s, UINT64_MAX - i, NULL);
+        assert_int_equal(newest->seen_s, N / 2 + i);
+        const struct ledger_file *older = ledger_find(s, UINT64_MAX - i, newest);
+        assert_int_equal(older->seen_s, i);
+        assert_null(ledger_find(s, UINT64_MAX - i, older));
+    }
+}
+
+static void displaced_entries_are_walked_until_they_are_live_or_left_again(void **state)
+{
+    (void)state;
+    struct ledger_source *s = ledger_add_source(&ledger, "a"), *t = ledger_add_source(&ledger, "b");
+    struct ledger_file *x = add_gone(s, "/x", 7, 1), *y = add_gone(s, "/y", 7, 2),
+                       *z = add_gone(s, "/z", 9, 1);
+    assert_null(ledger_find_displaced(s, NULL));
+    ledger_displace(y);
+    ledger_displace(x);
+    ledger_displace(z);
+    ledger_displace(y);
+    assert_null(ledger_find_displaced(t, NULL));
+    assert_ptr_equal(ledger_find_displaced(s, NULL), y);
+    assert_ptr_equal(ledger_find_displaced(s, y), x);
+    assert_ptr_equal(ledger_find_displaced(s, x), z);
+    assert_null(ledger_find_displaced(s, z));
+    assert_ptr_equal(ledger_find(s, 7, NULL), y); /* and by inode as before */
+    y->live = true;
+    assert_ptr_equal(ledger_find_displaced(s, NULL), x);
+    ledger_leave(y);
+    assert_ptr_equal(ledger_find_displaced(s, NULL), x);
+    ledger_drop(x);
+    assert_ptr_equal(ledger_find_displaced(s, NULL), z);
+    assert_null(ledger_find_displaced(s, z));
+}
+
+static void an_entry_is_found_under_the_inode_it_was_left_with(void **state)
+{
+    (void)state;
+    struct ledger_source *s = ledger_add_source(&ledger, "a");
+    struct ledger_file *f = add_gone(s, "/x", 7, 1), *other = add_gone(s, "/y", 8, 1);
+    f->live = true;
+    f->at.inode = 8; /* the path has another file now */
+    assert_null(ledger_find(s, 7, NULL));
+    assert_ptr_equal(ledger_find(s, 8, NULL), other);
+    f->seen_s = 2;
+    ledger_leave(f);
+    assert_null(ledger_find(s, 7, NULL));
+    assert_ptr_equal(ledger_find(s, 8, NULL), f);
+    assert_ptr_equal(ledger_find(s, 8, f), other);
 }
 
 static void a_loaded_ledger_goes_on_counting(void **state)
@@ -433,9 +843,20 @@ int main(void)
         T(old_entries_go_and_followed_ones_stay),
         T(what_is_encoded_is_loaded_again),
         T(what_goes_is_told_first),
+        T(a_file_that_was_quiet_for_long_is_not_forgotten_when_it_is_left),
         T(a_ledger_that_does_not_fit_says_so),
         T(a_large_ledger_in_which_little_moves_is_saved_in_part),
-        T(the_two_documents_together_say_what_the_ledger_said),
+        T(after_any_crash_the_disk_says_what_the_ledger_said_when_it_was_written),
+        T(a_part_costs_what_moved_not_what_is_known),
+        T(a_small_ledger_is_saved_whole_and_one_entry_more_is_not),
+        T(what_changes_during_a_save_is_in_the_next),
+        T(a_whole_document_that_failed_leaves_its_number_unused),
+        T(a_full_ledger_makes_room_from_what_was_left_longest_ago),
+        T(what_is_followed_never_makes_room),
+        T(sources_have_a_limit),
+        T(many_files_are_found_again),
+        T(an_entry_is_found_under_the_inode_it_was_left_with),
+        T(displaced_entries_are_walked_until_they_are_live_or_left_again),
         T(a_loaded_ledger_goes_on_counting),
         T(a_ledger_behaves_like_a_table),
     };

@@ -68,10 +68,16 @@ static struct position some_position(uint64_t offset)
     };
 }
 
+static uint64_t last_id; /* each file_at has an id of its own */
+
 /* The set's members are char * because a decoded set owns them; encoding only reads them. */
 static struct checkpoint_file file_at(const char *path, uint64_t offset)
 {
-    return (struct checkpoint_file){(char *)path, some_position(offset), 1793419200};
+    return (struct checkpoint_file){.path = (char *)path,
+                                    .at = some_position(offset),
+                                    .seen_s = 1793419200,
+                                    .size = offset / 2 + 7,
+                                    .id = ++last_id};
 }
 
 static struct checkpoint_source source_of(const char *name, struct checkpoint_file *files, size_t n)
@@ -81,6 +87,7 @@ static struct checkpoint_source source_of(const char *name, struct checkpoint_fi
 
 static void assert_same(const struct checkpoint *a, const struct checkpoint *b)
 {
+    assert_int_equal(a->generation, b->generation);
     assert_int_equal(a->sources_n, b->sources_n);
     for (size_t i = 0; i < a->sources_n; i++) {
         const struct checkpoint_source *s = &a->sources[i], *t = &b->sources[i];
@@ -92,6 +99,8 @@ static void assert_same(const struct checkpoint *a, const struct checkpoint *b)
             assert_true(p->device == q->device && p->inode == q->inode && p->offset == q->offset);
             assert_int_equal(p->mid_record, q->mid_record);
             assert_int_equal(s->files[k].seen_s, t->files[k].seen_s);
+            assert_int_equal(s->files[k].size, t->files[k].size);
+            assert_int_equal(s->files[k].id, t->files[k].id);
             assert_true(fingerprint_eq(&p->head, &q->head));
             assert_true(fingerprint_eq(&p->tail, &q->tail));
         }
@@ -133,8 +142,8 @@ static void what_is_encoded_is_decoded(void **state)
     files[3].at.inode = files[3].at.device = 0;
     struct checkpoint_source sources[] = {source_of("none yet", NULL, 0),
                                           source_of("one", files, 1),
-                                          source_of("many", files, ARRAY_LEN(files))};
-    assert_round_trip(&(struct checkpoint){sources, ARRAY_LEN(sources)});
+                                          source_of("many", files + 1, ARRAY_LEN(files) - 1)};
+    assert_round_trip(&(struct checkpoint){7, sources, ARRAY_LEN(sources)});
 }
 
 static void names_and_paths_come_back_byte_for_byte(void **state)
@@ -149,16 +158,16 @@ static void names_and_paths_come_back_byte_for_byte(void **state)
         file_at("\xef\xbf\xbd", 0),
         file_at("[relative]_hex", 0),
     };
-    struct checkpoint_source sources[] = {source_of("a\xfe", files, ARRAY_LEN(files)),
+    struct checkpoint_source sources[] = {source_of("a\xfe", files + 1, ARRAY_LEN(files) - 1),
                                           source_of("a\xff", files, 1)};
-    assert_round_trip(&(struct checkpoint){sources, ARRAY_LEN(sources)});
+    assert_round_trip(&(struct checkpoint){7, sources, ARRAY_LEN(sources)});
     char all[256];
     for (int i = 1; i < 256; i++)
         all[i - 1] = (char)i;
     all[255] = '\0';
     struct checkpoint_file file = file_at(all, 7);
     struct checkpoint_source source = source_of(all, &file, 1);
-    assert_round_trip(&(struct checkpoint){&source, 1});
+    assert_round_trip(&(struct checkpoint){1, &source, 1});
 }
 
 #define HASH     "00112233445566778899aabbccddeeff"
@@ -166,9 +175,9 @@ static void names_and_paths_come_back_byte_for_byte(void **state)
 
 /* One good entry; the tests below replace a part of it. */
 static const char good[] =
-    "{\"version\":1,\"generation\":1,\"sources\":[\n{\"name\":\"crimes\",\"files\":[\n"
-    "{\"id\":\"1\",\"path\":\"/a\",\"device\":\"12\",\"inode\":\"34\",\"offset\":56,\"mid_record\":false,"
-    "\"seen\":9,\"head\":" PRINT(7) ",\"tail\":" PRINT(8) "}]}]}\n";
+    "{\"version\":1,\"generation\":3,\"sources\":[\n{\"name\":\"crimes\",\"files\":[\n"
+    "{\"id\":\"21\",\"path\":\"/a\",\"device\":\"12\",\"inode\":\"34\",\"offset\":56,"
+    "\"mid_record\":false,\"seen\":9,\"size\":78,\"head\":" PRINT(7) ",\"tail\":" PRINT(8) "}]}]}\n";
 
 static void the_format_is_this_one(void **state)
 {
@@ -179,8 +188,10 @@ static void the_format_is_this_one(void **state)
     struct checkpoint_file file = file_at("/a", 0);
     file.at = at;
     file.seen_s = 9;
+    file.size = 78;
+    file.id = 21;
     struct checkpoint_source source = source_of("crimes", &file, 1);
-    struct checkpoint c = {&source, 1}, back;
+    struct checkpoint c = {3, &source, 1}, back;
     struct buf b;
     buf_init(&b, KIB);
     checkpoint_encode(&c, &b);
@@ -252,6 +263,12 @@ static void every_damaged_field_is_refused_with_its_name(void **state)
 {
     (void)state;
     static const char *const changes[][3] = {
+        {"\"generation\":3", "\"generation\":-3", "\"generation\""},
+        {"\"generation\":3", "\"generation\":\"3\"", "\"generation\""},
+        {"\"generation\":3", "\"generation\":3.0", "\"generation\""},
+        {"\"generation\":3", "\"generation\":03", "not JSON"},
+        {"\"generation\":3", "\"generation\":4611686018427387904", "\"generation\""},
+        {"\"generation\":3,", "", "\"generation\""},
         {"\"crimes\"", "\"\"", "\"name\""},
         {"\"crimes\"", "7", "string"},
         {"\"crimes\"", "\"a\\u0000b\"", "NUL"},
@@ -264,6 +281,15 @@ static void every_damaged_field_is_refused_with_its_name(void **state)
         {"\"name\":\"crimes\"", "\"name_hex\":\"\"", "empty"},
         {"\"name\":\"crimes\"", "\"name_hex\":\"0061\"", "NUL"},
         {"\"name\":\"crimes\",", "", "\"name\""},
+        {"\"21\"", "21", "\"id\""},
+        {"\"21\"", "\"\"", "\"id\""},
+        {"\"21\"", "\"0\"", "\"id\""},
+        {"\"21\"", "\"021\"", "\"id\""},
+        {"\"21\"", "\"-1\"", "\"id\""},
+        {"\"21\"", "\"4611686018427387904\"", "\"id\""},
+        {"\"21\"", "\"18446744073709551616\"", "\"id\""},
+        {"\"21\"", "null", "\"id\""},
+        {"\"id\":\"21\",", "", "\"id\""},
         {"\"/a\"", "\"\"", "\"path\""},
         {"\"/a\"", "null", "string"},
         {"\"path\":\"/a\",", "", "\"path\""},
@@ -290,6 +316,11 @@ static void every_damaged_field_is_refused_with_its_name(void **state)
         {":9,", ":-9,", "\"seen\""},
         {":9,", ":9223372036854775808,", "\"seen\""},
         {"\"seen\":9,", "", "\"seen\""},
+        {":78,", ":-78,", "\"size\""},
+        {":78,", ":\"78\",", "\"size\""},
+        {":78,", ":7.8e1,", "\"size\""},
+        {":78,", ":9223372036854775808,", "\"size\""},
+        {"\"size\":78,", "", "\"size\""},
         {"\"n\":7", "\"n\":1025", "\"n\""},
         {"\"n\":7", "\"n\":-7", "\"n\""},
         {"\"n\":7", "\"n\":4294967303", "\"n\""},
@@ -325,15 +356,44 @@ static void bounds_are_inclusive(void **state)
 {
     (void)state;
     static const char text[] =
-        "{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"s\",\"files\":[{\"id\":\"1\",\"path\":\"p\",\"device\":"
-        "\"18446744073709551615\",\"inode\":\"0\",\"offset\":9223372036854775807,"
-        "\"mid_record\":true,\"seen\":0,\"head\":" PRINT(1024) ",\"tail\":" PRINT(1024) "}]}]}";
+        "{\"version\":1,\"generation\":4611686018427387903,\"sources\":[{\"name\":\"s\",\"files\":"
+        "[{\"id\":\"4611686018427387903\",\"path\":\"p\",\"device\":\"18446744073709551615\","
+        "\"inode\":\"0\",\"offset\":9223372036854775807,\"mid_record\":true,\"seen\":0,"
+        "\"size\":9223372036854775807,\"head\":" PRINT(1024) ",\"tail\":" PRINT(1024) "}]}]}";
     struct checkpoint c;
     assert_int_equal(checkpoint_decode(STR(text), &c, NULL), 0);
     const struct position *p = &c.sources[0].files[0].at;
     assert_true(p->device == UINT64_MAX && p->inode == 0 && p->offset == (uint64_t)INT64_MAX);
     assert_true(p->mid_record && p->head.n == 1024 && p->tail.n == 1024);
+    assert_int_equal(c.sources[0].files[0].size, INT64_MAX);
+    assert_int_equal(c.sources[0].files[0].id, INT64_MAX / 2);
+    assert_int_equal(c.generation, INT64_MAX / 2);
     checkpoint_release(&c);
+}
+
+static struct str encoded(const struct checkpoint *c, struct buf *b)
+{
+    buf_init(b, MIB);
+    checkpoint_encode(c, b);
+    assert_false(b->failed);
+    return buf_str(b);
+}
+
+static void an_id_may_stand_there_once_in_all_sources_together(void **state)
+{
+    (void)state;
+    struct checkpoint_file first[] = {file_at("/a", 1), file_at("/b", 2), file_at("/c", 3)};
+    struct checkpoint_file second[] = {file_at("/d", 4), file_at("/e", 5)};
+    struct checkpoint_source sources[] = {source_of("one", first, 3), source_of("two", second, 2)};
+    const struct checkpoint c = {1, sources, 2};
+    struct buf b;
+    first[0].id = second[1].id = 17;
+    assert_refused(encoded(&c, &b), ERR_SYNTAX, "the id 17 is there twice");
+    buf_release(&b);
+    second[1].id = 18;
+    first[2].id = first[1].id = 16;
+    assert_refused(encoded(&c, &b), ERR_SYNTAX, "the id 16 is there twice");
+    buf_release(&b);
 }
 
 static void a_source_may_stand_there_once(void **state)
@@ -382,17 +442,16 @@ static void limits_are_kept(void **state)
     struct buf b;
     buf_init(&b, 64 * MIB);
     buf_puts(&b, "{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"s\",\"files\":[");
-    const char *file = strstr(good, "{\"path\"");
-    size_t file_n = (size_t)(strstr(good, "}]}]}") - file) + 1;
+    const char *file = strstr(good, ",\"path\"");
+    size_t n = 0, file_n = (size_t)(strstr(good, "}]}]}") - file) + 1;
     for (size_t i = 0; i <= CHECKPOINT_FILES_MAX; i++) {
-        if (i > 0)
-            buf_putc(&b, ',');
+        n = b.n;
+        buf_printf(&b, "%s{\"id\":\"%zu\"", i > 0 ? "," : "", i + 1);
         buf_put(&b, file, file_n);
     }
-    size_t n = b.n;
     buf_puts(&b, "]}]}");
     assert_refused(buf_str(&b), ERR_RANGE, "more than 200000 files");
-    b.n = n - file_n - 1;
+    b.n = n;
     buf_puts(&b, "]}]}");
     struct checkpoint c;
     assert_int_equal(checkpoint_decode(buf_str(&b), &c, NULL), 0);
@@ -425,7 +484,7 @@ static void a_full_buf_is_noticed(void **state)
     (void)state;
     struct checkpoint_file file = file_at("/a", 9);
     struct checkpoint_source source = source_of("s", &file, 1);
-    struct checkpoint c = {&source, 1};
+    struct checkpoint c = {1, &source, 1};
     struct buf b;
     buf_init(&b, 100);
     checkpoint_encode(&c, &b);
@@ -447,6 +506,7 @@ int main(void)
         cmocka_unit_test(every_damaged_field_is_refused_with_its_name),
         cmocka_unit_test(bounds_are_inclusive),
         cmocka_unit_test(a_source_may_stand_there_once),
+        cmocka_unit_test(an_id_may_stand_there_once_in_all_sources_together),
         cmocka_unit_test(a_checkpoint_cut_short_anywhere_is_refused),
         cmocka_unit_test(damage_of_any_byte_never_harms),
         cmocka_unit_test(limits_are_kept),

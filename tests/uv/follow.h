@@ -57,6 +57,11 @@ struct follow {
                               size_t *used);
     char turns[64]; /* the first letters of the files told, in order */
     size_t turns_n;
+    char *const *excludes;
+    size_t excludes_n, open_max;
+    bool poll;
+    unsigned copied_n, missed_n;
+    uint64_t missed_bytes, patience_ms; /* patience_ms: asked for when bytes are left; 0: not */
     char complaints[FOLLOW_COMPLAINTS_MAX][512];
 };
 
@@ -183,14 +188,15 @@ static inline void follow_complain(void *ctx, const char *path, const char *what
     fo->complaints_n++;
 }
 
-static inline void follow_on_event(void *ctx, int wd, uint32_t mask, const char *name)
+static inline void follow_on_event(void *ctx, int wd, uint32_t mask, uint32_t cookie,
+                                   const char *name)
 {
     struct follow *fo = ctx;
     fo->events_n++;
     if (fo->tail != NULL && !fo->deaf)
-        tail_event(fo->tail, wd, mask, name);
+        tail_event(fo->tail, wd, mask, cookie, name);
     if (fo->other != NULL)
-        follow_on_event(fo->other, wd, mask, name);
+        follow_on_event(fo->other, wd, mask, cookie, name);
 }
 
 static inline void follow_on_overflow(void *ctx)
@@ -206,13 +212,45 @@ static inline void follow_on_closed(void *ctx)
     ((struct follow *)ctx)->closed_n++;
 }
 
+static inline bool follow_on_knows(void *ctx, uint64_t inode)
+{
+    (void)ctx;
+    (void)inode;
+    return false;
+}
+
+/* The copy goes on where the file was: the record moves with it, and the file gets a new one. */
+static inline void follow_on_copied(void *ctx, struct tail_file *from, struct tail_file *to)
+{
+    struct follow *fo = ctx;
+    struct record *old = from->owner, *fresh = to->owner;
+    fo->copied_n++;
+    old->file = to;
+    to->owner = old;
+    fresh->file = from;
+    from->owner = fresh;
+}
+
+static inline void follow_on_missed(void *ctx, struct tail_file *f, uint64_t bytes,
+                                    const char *why)
+{
+    struct follow *fo = ctx;
+    (void)f;
+    (void)why;
+    fo->missed_n++;
+    fo->missed_bytes += bytes;
+}
+
 static inline void follow_make_tail(struct follow *fo, const char *pattern, bool once)
 {
     const struct tail_ops ops = {
         .ctx = fo,
+        .knows = follow_on_knows,
         .found = follow_on_found,
         .bytes = follow_tell,
         .replaced = follow_on_replaced,
+        .copied = follow_on_copied,
+        .missed = follow_on_missed,
         .renamed = follow_on_renamed,
         .settled = follow_on_settled,
         .lost = follow_on_lost,
@@ -221,9 +259,15 @@ static inline void follow_make_tail(struct follow *fo, const char *pattern, bool
         .unwatch = follow_unwatch,
         .complain = follow_complain,
     };
+    const struct tail_options o = {.pattern = uvtest_path(fo->uv, pattern),
+                                   .excludes = fo->excludes,
+                                   .excludes_n = fo->excludes_n,
+                                   .record_max = FOLLOW_RECORD_MAX,
+                                   .open_max = fo->open_max,
+                                   .once = once,
+                                   .poll = fo->poll};
     struct err e = {0};
-    fo->tail =
-        tail_new(&fo->uv->loop, uvtest_path(fo->uv, pattern), once, FOLLOW_RECORD_MAX, &ops, &e);
+    fo->tail = tail_new(&fo->uv->loop, &o, &ops, &e);
     assert_non_null(fo->tail);
 }
 

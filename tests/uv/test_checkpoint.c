@@ -12,17 +12,24 @@ struct fixture {
     bool close_in_saved;
 };
 
-static struct buf text_of(const char *source, uint64_t offset)
+/* A document of one file, whose id is always the same. */
+static struct buf document(uint64_t generation, const char *source, uint64_t offset)
 {
     struct checkpoint_file file = {.path = (char *)"/var/log/a.log",
+                                   .id = 1,
                                    .at = {.device = 1, .inode = 2, .offset = offset}};
     struct checkpoint_source one = {(char *)(uintptr_t)source, &file, 1};
-    struct checkpoint c = {&one, 1};
+    struct checkpoint c = {generation, &one, 1};
     struct buf b;
     buf_init(&b, CHECKPOINT_BYTES_MAX);
     checkpoint_encode(&c, &b);
     assert_false(b.failed);
     return b;
+}
+
+static struct buf text_of(const char *source, uint64_t offset)
+{
+    return document(1, source, offset);
 }
 
 static void on_closed(void *ctx)
@@ -44,7 +51,7 @@ static void on_saved(void *ctx, const struct err *e)
     if (f->saves_to_go > 0) {
         f->saves_to_go--;
         struct buf b = text_of("more", f->saves_to_go);
-        checkpoint_save(&f->store, &b);
+        checkpoint_save(&f->store, &b, true);
     }
     if (f->close_in_saved) {
         f->close_in_saved = false;
@@ -74,7 +81,7 @@ static void save(struct fixture *f, const char *source, uint64_t offset)
 {
     struct buf b = text_of(source, offset);
     unsigned before = f->saved_n;
-    checkpoint_save(&f->store, &b);
+    checkpoint_save(&f->store, &b, true);
     assert_null(b.p);
     assert_int_equal(b.n, 0);
     assert_true(checkpoint_busy(&f->store));
@@ -189,6 +196,102 @@ static void an_unreadable_file_is_an_error_not_an_empty_checkpoint(void **state)
     fixture_close(&f);
 }
 
+static void save_document(struct fixture *f, uint64_t generation, uint64_t offset, bool whole)
+{
+    struct buf b = document(generation, "one", offset);
+    unsigned before = f->saved_n;
+    checkpoint_save(&f->store, &b, whole);
+    UVTEST_UNTIL(f->t, f->saved_n == before + 1);
+}
+
+static void a_recent_document_goes_over_the_whole_one_of_its_generation(void **state)
+{
+    struct fixture f;
+    fixture_open(&f, *state);
+    save_document(&f, 4, 10, true);
+    save_document(&f, 4, 20, false);
+    assert_int_equal(loaded_offset(&f), 20);
+    assert_int_equal(uvtest_mode(f.t, CHECKPOINT_RECENT_NAME), 0600);
+    save_document(&f, 4, 30, false);
+    assert_int_equal(loaded_offset(&f), 30);
+    save_document(&f, 5, 25, true); /* from here on the recent one is left over */
+    assert_int_equal(loaded_offset(&f), 25);
+    save_document(&f, 5, 26, false);
+    assert_int_equal(loaded_offset(&f), 26);
+    assert_int_equal(f.failed_n, 0);
+    fixture_close(&f);
+}
+
+static void a_recent_document_that_cannot_be_written_leaves_both(void **state)
+{
+    struct fixture f;
+    fixture_open(&f, *state);
+    save_document(&f, 4, 10, true);
+    save_document(&f, 4, 20, false);
+    uvtest_limit_file_size(16);
+    save_document(&f, 4, 30, false);
+    uvtest_limit_file_size(0);
+    assert_int_equal(f.failed_n, 1);
+    assert_non_null(strstr(f.error, "checkpoint-recent.json: cannot write"));
+    assert_int_equal(loaded_offset(&f), 20);
+    fixture_close(&f);
+}
+
+static void a_damaged_recent_document_is_refused_by_its_name(void **state)
+{
+    struct fixture f;
+    fixture_open(&f, *state);
+    save_document(&f, 4, 10, true);
+    uvtest_write(f.t, CHECKPOINT_RECENT_NAME, "{\"version\":1,");
+    struct checkpoint c = {.sources_n = 77};
+    struct err e;
+    assert_int_equal(checkpoint_load(f.dir_fd, &c, &e), ERR_SYNTAX);
+    assert_int_equal(c.sources_n, 77);
+    assert_memory_equal(e.text, "checkpoint-recent.json: ", 24);
+    unlink(uvtest_path(f.t, CHECKPOINT_RECENT_NAME));
+    assert_int_equal(symlink("/dev/zero", uvtest_path(f.t, CHECKPOINT_RECENT_NAME)), 0);
+    assert_int_equal(checkpoint_load(f.dir_fd, &c, &e), ERR_IO);
+    unlink(uvtest_path(f.t, CHECKPOINT_RECENT_NAME));
+    assert_int_equal(loaded_offset(&f), 10);
+    fixture_close(&f);
+}
+
+static void a_recent_document_alone_only_reserves_its_generation(void **state)
+{
+    struct fixture f;
+    fixture_open(&f, *state);
+    save_document(&f, 4, 20, false);
+    struct checkpoint c;
+    assert_int_equal(checkpoint_load(f.dir_fd, &c, NULL), 0);
+    assert_int_equal(c.sources_n, 0);
+    assert_int_equal(c.generation, 4);
+    checkpoint_release(&c);
+    fixture_close(&f);
+}
+
+static void what_the_tool_writes_is_final(void **state)
+{
+    struct fixture f;
+    fixture_open(&f, *state);
+    struct checkpoint c;
+    save_document(&f, 4, 10, true);
+    save_document(&f, 4, 20, false);
+    assert_int_equal(checkpoint_load(f.dir_fd, &c, NULL), 0);
+    c.sources[0].files[0].at.offset = 3;
+    uvtest_limit_file_size(16);
+    struct err e;
+    assert_int_equal(checkpoint_write(f.dir_fd, &c, &e), ERR_IO);
+    uvtest_limit_file_size(0);
+    assert_int_equal(loaded_offset(&f), 20);
+    assert_int_equal(checkpoint_write(f.dir_fd, &c, &e), 0);
+    assert_int_equal(loaded_offset(&f), 3); /* the recent one with 20 is left over now */
+    assert_int_equal(uvtest_mode(f.t, CHECKPOINT_NAME), 0600);
+    assert_int_equal(checkpoint_write(f.dir_fd, &c, &e), 0);
+    assert_int_equal(loaded_offset(&f), 3);
+    checkpoint_release(&c);
+    fixture_close(&f);
+}
+
 static void a_failed_save_leaves_the_last_good_file(void **state)
 {
     struct fixture f;
@@ -220,7 +323,7 @@ static void a_text_that_did_not_fit_its_buf_is_a_failed_save(void **state)
     buf_puts(&b, "ab");
     buf_puts(&b, "cdef");
     assert_true(b.failed);
-    checkpoint_save(&f.store, &b);
+    checkpoint_save(&f.store, &b, true);
     UVTEST_UNTIL(f.t, f.saved_n == 2);
     assert_int_equal(f.failed_n, 1);
     assert_non_null(strstr(f.error, "no memory"));
@@ -280,6 +383,11 @@ int main(void)
         UVTEST(a_cut_file_is_refused),
         UVTEST(only_a_regular_file_of_a_sane_size_is_read),
         UVTEST(an_unreadable_file_is_an_error_not_an_empty_checkpoint),
+        UVTEST(a_recent_document_goes_over_the_whole_one_of_its_generation),
+        UVTEST(a_recent_document_that_cannot_be_written_leaves_both),
+        UVTEST(a_damaged_recent_document_is_refused_by_its_name),
+        UVTEST(a_recent_document_alone_only_reserves_its_generation),
+        UVTEST(what_the_tool_writes_is_final),
         UVTEST(a_failed_save_leaves_the_last_good_file),
         UVTEST(a_text_that_did_not_fit_its_buf_is_a_failed_save),
         UVTEST(saved_may_begin_the_next_save),

@@ -457,6 +457,23 @@ static void room_comes_back_when_files_are_taken_away(void **state)
     fixture_close(&f);
 }
 
+/* Or nobody could ever make room for it. */
+static void an_empty_directory_has_room_for_one_record_of_any_size(void **state)
+{
+    struct fixture f;
+    struct uvtest *t = *state;
+    fixture_open(&f, t, 4096);
+    static char data[10001];
+    memset(data, 'y', sizeof data - 1);
+    assert_true(deadletter_room(f.d, sizeof data - 1));
+    store(&f, "a", data, 1);
+    assert_false(deadletter_room(f.d, 1));
+    UVTEST_UNTIL(t, f.told_n == 1);
+    assert_int_equal(f.codes[0], 0);
+    assert_false(deadletter_room(f.d, 1));
+    fixture_close(&f);
+}
+
 static void memory_for_waiting_lines_is_bounded_but_one_always_fits(void **state)
 {
     struct fixture f;
@@ -514,6 +531,7 @@ int main(void)
         UVTEST(a_directory_that_cannot_be_opened_is_an_error),
         UVTEST(room_counts_what_is_there_and_what_is_queued),
         UVTEST(room_comes_back_when_files_are_taken_away),
+        UVTEST(an_empty_directory_has_room_for_one_record_of_any_size),
         UVTEST(memory_for_waiting_lines_is_bounded_but_one_always_fits),
         UVTEST(stored_may_store_and_close),
     };

@@ -410,6 +410,20 @@ static void url_and_header_lines_are_free_once_http_send_returns(void **state)
     server_close(&s);
 }
 
+/* How many descriptors the loop's epoll watches, as the kernel tells it. */
+static unsigned watched_by_epoll(struct uvtest *t)
+{
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", uv_backend_fd(&t->loop));
+    FILE *in = fopen(path, "r");
+    assert_non_null(in);
+    unsigned n = 0;
+    while (fgets(line, sizeof line, in) != NULL)
+        n += strncmp(line, "tfd:", 4) == 0;
+    fclose(in);
+    return n;
+}
+
 /* The number of a socket that one client has closed may be another's by the time the first ends. */
 static void a_close_does_not_touch_the_sockets_of_others(void **state)
 {
@@ -423,6 +437,10 @@ static void a_close_does_not_touch_the_sockets_of_others(void **state)
     s.dribble_n = 20;
     send_to(&second, 0, s.url, STR("{}"));
     UVTEST_UNTIL(second.t, s.requests_n == 2);
+    unsigned before = watched_by_epoll(second.t);
+    http_close(first.http, on_closed, &first);
+    assert_int_equal(watched_by_epoll(second.t), before);
+    first.http = NULL;
     client_close(&first);
     UVTEST_UNTIL(second.t, second.done_n == 1);
     assert_string_equal(second.answers[0].error, "");

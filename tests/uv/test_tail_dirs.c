@@ -77,7 +77,7 @@ static void wildcards_in_directories_follow_every_match(void **state)
 static void a_directory_removed_and_made_again_is_followed_again(void **state)
 {
     struct follow *fo = follow_pattern(state, "x/y/*.log");
-    tail_set_quiet(fo->tail, 50);
+    tail_set_times(fo->tail, 50, TAIL_POLL_MS, COPY_HOLD_MS);
     fo->unsettled = true;
     for (unsigned round = 0; round < 3; round++) {
         make_dir(fo->uv, "x");
@@ -293,7 +293,7 @@ static void no_watches_left_is_complained_about_once_and_files_are_read_anyway(v
 static void an_orphan_without_a_watch_is_still_heard_by_the_timer(void **state)
 {
     struct follow *fo = follow_pattern(state, "*.log");
-    tail_set_quiet(fo->tail, 600);
+    tail_set_times(fo->tail, 600, TAIL_POLL_MS, COPY_HOLD_MS);
     int writer = open_writer(fo->uv, "a.log");
     say(writer, "one\n");
     follow_start(fo);

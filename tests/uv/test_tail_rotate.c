@@ -12,7 +12,7 @@ static struct follow *follow_pattern(void **state, const char *pattern)
 static void renamed_within_the_glob_it_is_the_same_file(void **state)
 {
     struct follow *fo = follow_pattern(state, "a.log*");
-    tail_set_quiet(fo->tail, 20);
+    tail_set_times(fo->tail, 20, TAIL_POLL_MS, COPY_HOLD_MS);
     int writer = open_writer(fo->uv, "a.log");
     say(writer, "one\n");
     follow_start(fo);
@@ -78,7 +78,7 @@ static void moved_to_another_directory_it_is_drained_too(void **state)
 static void an_orphan_is_closed_when_it_was_quiet_with_its_last_half_line(void **state)
 {
     struct follow *fo = follow_pattern(state, "*.log");
-    tail_set_quiet(fo->tail, 20);
+    tail_set_times(fo->tail, 20, TAIL_POLL_MS, COPY_HOLD_MS);
     write_file(fo->uv, "a.log", "one\nno newline");
     follow_start(fo);
     unsigned fds = uvtest_count_fds();
@@ -99,7 +99,7 @@ static void an_orphan_is_closed_when_it_was_quiet_with_its_last_half_line(void *
 static void half_a_line_that_still_grows_is_not_quiet(void **state)
 {
     struct follow *fo = follow_pattern(state, "*.log");
-    tail_set_quiet(fo->tail, 500);
+    tail_set_times(fo->tail, 500, TAIL_POLL_MS, COPY_HOLD_MS);
     int writer = open_writer(fo->uv, "a.log");
     follow_start(fo);
     rename_file(fo->uv, "a.log", "a.old");
@@ -123,7 +123,7 @@ static void half_a_line_that_still_grows_is_not_quiet(void **state)
 static void an_orphan_is_kept_until_the_owner_has_settled_it(void **state)
 {
     struct follow *fo = follow_pattern(state, "*.log");
-    tail_set_quiet(fo->tail, 10);
+    tail_set_times(fo->tail, 10, TAIL_POLL_MS, COPY_HOLD_MS);
     fo->unsettled = true;
     write_file(fo->uv, "a.log", "one\n");
     follow_start(fo);
@@ -223,7 +223,7 @@ static void two_files_that_exchange_their_names_stay_themselves(void **state)
 static void packed_under_a_new_name_it_is_drained_and_not_followed_there(void **state)
 {
     struct follow *fo = follow_pattern(state, "a.log*");
-    tail_set_quiet(fo->tail, 20);
+    tail_set_times(fo->tail, 20, TAIL_POLL_MS, COPY_HOLD_MS);
     write_file(fo->uv, "a.log", "one\n");
     follow_start(fo);
     tail_pause(fo->tail, true);
@@ -244,7 +244,7 @@ static void packed_under_a_new_name_it_is_drained_and_not_followed_there(void **
 static void deleted_with_unread_bytes_it_is_drained_and_let_go(void **state)
 {
     struct follow *fo = follow_pattern(state, "*.log");
-    tail_set_quiet(fo->tail, 20);
+    tail_set_times(fo->tail, 20, TAIL_POLL_MS, COPY_HOLD_MS);
     char *text = numbered_lines(900 * KIB);
     write_file(fo->uv, "a.log", "one\n");
     follow_start(fo);
@@ -281,7 +281,7 @@ static void deleted_and_made_again_at_once_it_is_another_file(void **state)
 static void made_again_after_it_was_let_go_it_begins_at_0(void **state)
 {
     struct follow *fo = follow_pattern(state, "*.log");
-    tail_set_quiet(fo->tail, 10);
+    tail_set_times(fo->tail, 10, TAIL_POLL_MS, COPY_HOLD_MS);
     write_file(fo->uv, "a.log", "one\ntwo\n");
     follow_start(fo);
     delete_file(fo->uv, "a.log");
@@ -296,7 +296,7 @@ static void made_again_after_it_was_let_go_it_begins_at_0(void **state)
 static void all_files_deleted_a_later_one_is_still_found(void **state)
 {
     struct follow *fo = follow_pattern(state, "*.log");
-    tail_set_quiet(fo->tail, 10);
+    tail_set_times(fo->tail, 10, TAIL_POLL_MS, COPY_HOLD_MS);
     write_file(fo->uv, "a.log", "one\n");
     write_file(fo->uv, "b.log", "two\n");
     follow_start(fo);

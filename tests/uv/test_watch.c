@@ -22,9 +22,10 @@ struct seen {
     bool closed;
 };
 
-static void on_event(void *ctx, int wd, uint32_t mask, const char *name)
+static void on_event(void *ctx, int wd, uint32_t mask, uint32_t cookie, const char *name)
 {
     struct seen *s = ctx;
+    (void)cookie;
     if (s->told_n < EVENTS_MAX) {
         struct told *to = &s->told[s->told_n];
         to->wd = wd;
@@ -109,7 +110,7 @@ static void what_happens_in_a_directory_is_told_by_name(void **state)
     close_watch(&s);
 }
 
-static void touching_and_reading_are_no_news(void **state)
+static void reading_is_no_news_and_touching_is_told_as_that(void **state)
 {
     struct seen s;
     open_watch(&s, state);
@@ -121,7 +122,8 @@ static void touching_and_reading_are_no_news(void **state)
     assert_string_equal(text, "one\n");
     free(text);
     turn(&s);
-    assert_int_equal(s.told_n, 0);
+    for (unsigned i = 0; i < s.told_n; i++)
+        assert_int_equal(s.told[i].mask, IN_ATTRIB);
     close_watch(&s);
 }
 
@@ -287,7 +289,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UVTEST(what_happens_in_a_directory_is_told_by_name),
-        UVTEST(touching_and_reading_are_no_news),
+        UVTEST(reading_is_no_news_and_touching_is_told_as_that),
         UVTEST(one_inode_has_one_watch_by_whatever_path),
         UVTEST(what_cannot_be_watched_says_why),
         UVTEST(a_watched_file_is_heard_of_after_it_lost_its_name),

@@ -1,0 +1,186 @@
+/* Copies: copytruncate, with the copy where the glob matches it. logrotate copies app.log to app.log.1
+ * and then truncates app.log. What was read of app.log must not be read again from the copy; what was
+ * not yet read must be read from it; and only then is app.log read from 0.
+ *
+ * A new file whose first COPY_FIRST bytes are those of a followed file g is held back. Then
+ *
+ *   g begins again, and the copy holds the bytes before g's read_at:   it takes g's place (hand over)
+ *   g begins again, and the copy ends before g's read_at, but was found, while g was whole, to have
+ *     the same bytes at its end:                                        the same, read to its end
+ *   it has other bytes where g's read_at is, or g is gone, or nothing has changed for hold_ms:
+ *                                                                       it is a file like others, from 0
+ *
+ * A file with the same first bytes may be anything: so nothing is skipped on that alone. Two files that
+ * are the same up to g's read_at, with g truncated while we look, are one. */
+#include <stdlib.h>
+
+#include "daemon/tail_in.h"
+
+static struct list *bucket(struct tail *t, const struct fingerprint *first)
+{
+    size_t hash = (size_t)first->hash[0] | (size_t)first->hash[1] << 8;
+    return &t->firsts[hash % TAIL_FIRSTS];
+}
+
+void tail_learn_first(struct tail_file *f)
+{
+    bool ok;
+    struct fingerprint first = tail_fingerprint(f, COPY_FIRST, COPY_FIRST, &ok);
+    tail_forget_first(f);
+    if (!ok)
+        return;
+    f->first = first;
+    list_add_tail(bucket(f->tail, &first), &f->firsts);
+}
+
+void tail_forget_first(struct tail_file *f)
+{
+    f->first = (struct fingerprint){0};
+    list_del(&f->firsts);
+}
+
+/* A followed file that begins with the same bytes, and has been read beyond them. */
+static struct tail_file *look_alike(struct tail_file *f, const struct fingerprint *first)
+{
+    LIST_FOR(it, save, bucket(f->tail, first))
+    {
+        struct tail_file *g = CONTAINER_OF(it, struct tail_file, firsts);
+        if (g != f && g->held_for == NULL && g->read_at >= COPY_FIRST &&
+            fingerprint_eq(&g->first, first))
+            return g;
+    }
+    return NULL;
+}
+
+/* The bytes before `end` are the same in both files. */
+static bool same_before(struct tail_file *f, struct tail_file *g, uint64_t end)
+{
+    bool ok[2];
+    size_t n = (size_t)min_u64(end, FINGERPRINT_MAX);
+    struct fingerprint a = tail_fingerprint(f, end, n, &ok[0]);
+    struct fingerprint b = tail_fingerprint(g, end, n, &ok[1]);
+    return ok[0] && ok[1] && fingerprint_eq(&a, &b);
+}
+
+static bool has_what_was_read(const struct tail_file *f, const struct tail_file *g)
+{
+    bool ok;
+    struct fingerprint before = tail_fingerprint(f, g->read_at, g->before.n, &ok);
+    return ok && fingerprint_eq(&before, &g->before);
+}
+
+bool tail_hold(struct tail_file *f)
+{
+    struct tail *t = f->tail;
+    uint64_t size = tail_size(f);
+    f->unproven = false;
+    bool ok;
+    struct fingerprint first = tail_fingerprint(f, COPY_FIRST, COPY_FIRST, &ok);
+    struct tail_file *g = ok && f->fd >= 0 ? look_alike(f, &first) : NULL;
+    if (g == NULL || (size >= g->read_at && !has_what_was_read(f, g)))
+        return false;
+    f->held_for = g;
+    f->seen_end = size;
+    f->quiet_since_ms = tail_now(t);
+    list_del(&f->ready);
+    list_add_tail(&t->held, &f->held);
+    t->tick_at_ms = tail_now(t) + min_u64(200, t->hold_ms);
+    tail_arm_timer(t);
+    tail_wake(g); /* it may be truncated already */
+    return true;
+}
+
+void tail_release_held(struct tail_file *f)
+{
+    if (f->held_for == NULL)
+        return;
+    f->held_for = NULL;
+    list_del(&f->held);
+    tail_wake(f);
+}
+
+void tail_release_held_for(struct tail_file *g)
+{
+    LIST_FOR(it, save, &g->tail->held)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, held);
+        if (f->held_for == g)
+            tail_release_held(f);
+    }
+}
+
+/* How far the copy can take over: g's read_at, or, when it ends before, its end, if it was proven to be
+ * the beginning of g while g was whole; or UINT64_MAX. */
+static uint64_t take_over_at(const struct tail_file *f, const struct tail_file *g)
+{
+    uint64_t size = tail_size(f);
+    if (size >= g->read_at)
+        return has_what_was_read(f, g) ? g->read_at : UINT64_MAX;
+    return f->proven == size && size > 0 ? size : UINT64_MAX;
+}
+
+/* New files that nobody has looked at yet, while g is still known as it was. */
+static void hold_new_ones(struct tail *t)
+{
+    LIST_FOR(it, save, &t->ready)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, ready);
+        if (f->unproven && f->fd >= 0)
+            tail_hold(f);
+    }
+}
+
+bool tail_hand_over(struct tail_file *g)
+{
+    struct tail *t = g->tail;
+    hold_new_ones(t);
+    LIST_FOR(it, save, &t->held)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, held);
+        uint64_t at = f->held_for == g ? take_over_at(f, g) : UINT64_MAX;
+        if (at == UINT64_MAX || !tail_seek(f, at))
+            continue;
+        f->held_for = NULL;
+        list_del(&f->held);
+        g->read_at = 0;
+        g->before = fingerprint_of(NULL, 0);
+        t->ops.copied(t->ops.ctx, g, f);
+        tail_learn_first(f);
+        f->news = true;
+        tail_wake(f);
+        tail_follows(g, f);
+        tail_release_held_for(g);
+        return true;
+    }
+    tail_release_held_for(g);
+    return false;
+}
+
+/* While g is whole: is the copy, as far as it goes, the beginning of g? */
+static void prove(struct tail_file *f, uint64_t size)
+{
+    struct tail_file *g = f->held_for;
+    if (size < g->read_at && g->fd >= 0 && same_before(f, g, size))
+        f->proven = size;
+    else if (size >= g->read_at && !has_what_was_read(f, g) && tail_size(g) >= g->read_at)
+        tail_release_held(f);
+}
+
+void tail_tick_held(struct tail *t)
+{
+    if (!list_empty(&t->held))
+        t->tick_at_ms = tail_now(t) + min_u64(200, t->hold_ms);
+    LIST_FOR(it, save, &t->held)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, held);
+        uint64_t size = tail_size(f);
+        if (size != f->seen_end) {
+            f->seen_end = size;
+            f->quiet_since_ms = tail_now(t);
+        }
+        if (tail_now(t) - f->quiet_since_ms >= t->hold_ms)
+            tail_release_held(f);
+        else
+            prove(f, size);
+    }
+}

@@ -1,0 +1,162 @@
+/* Which files are opened, and for how long. A file that has been read and delivered may be shut to keep
+ * within open_max; its position is worked out while it is still open. It is opened again by its path
+ * when it has news, and must then be the same inode; the bytes before read_at are checked by the
+ * reading anyway. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "daemon/tail_in.h"
+
+#define TRIM_TRIES 64   /* files looked at for one that can be shut */
+#define RETRY_MS   1000 /* after the process ran out of descriptors */
+
+/* ---- opening ---- */
+
+static bool same_inode(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+/* A link is trusted only if root, or who owns its target, made it; and if it is still the same link
+ * after the target was opened. */
+static bool link_is_trusted(const char *path, const struct stat *link, const struct stat *target)
+{
+    struct stat again;
+    return (link->st_uid == 0 || link->st_uid == target->st_uid) && lstat(path, &again) == 0 &&
+           same_inode(link, &again);
+}
+
+static void complain_open(struct tail *t, const char *path)
+{
+    if (errno == ENOENT || errno == ENOTDIR)
+        return;
+    tail_complain(t, path, strerror(errno));
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+        t->polling = true; /* nobody tells when there are descriptors again */
+        t->poll_at_ms = tail_now(t) + RETRY_MS;
+        tail_arm_timer(t);
+    }
+}
+
+int tail_open_path(struct tail *t, const char *path, struct stat *st)
+{
+    struct stat link;
+    if (lstat(path, &link) != 0) {
+        complain_open(t, path);
+        return -1;
+    }
+    bool is_link = S_ISLNK(link.st_mode);
+    *st = link;
+    if (is_link && stat(path, st) != 0)
+        return -1; /* dangling: an event tells when the link is made anew */
+    if (!S_ISREG(st->st_mode)) {
+        tail_complain(t, path, "not a regular file, passed over");
+        return -1;
+    }
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (is_link ? 0 : O_NOFOLLOW));
+    if (fd < 0 || fstat(fd, st) != 0) {
+        complain_open(t, path);
+    } else if (!S_ISREG(st->st_mode)) {
+        tail_complain(t, path, "not a regular file, passed over");
+    } else if (is_link && !link_is_trusted(path, &link, st)) {
+        tail_complain(t, path, "a symbolic link of another owner, not followed");
+    } else {
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+void tail_opened(struct tail_file *f, int fd)
+{
+    f->fd = fd;
+    f->told = false;
+    f->tail->open_n++;
+    list_add_tail(&f->tail->open, &f->open);
+}
+
+void tail_closed(struct tail_file *f)
+{
+    if (f->fd < 0)
+        return;
+    close(f->fd);
+    f->fd = -1;
+    f->tail->open_n--;
+    list_del(&f->open);
+}
+
+void tail_touch(struct tail_file *f)
+{
+    list_del(&f->open);
+    list_add_tail(&f->tail->open, &f->open);
+}
+
+/* ---- shutting ---- */
+
+static bool can_be_shut(struct tail_file *f)
+{
+    bool idle = list_empty(&f->ready) && f->read_at == f->seen_end;
+    return !f->orphan && f->held_for == NULL && (idle || !f->told) &&
+           f->tail->ops.settled(f->tail->ops.ctx, f) &&
+           tail_position(f, f->read_at, &f->shut_at);
+}
+
+/* Shuts the least recently active file that can be. False: none can. */
+static bool shut_one(struct tail *t)
+{
+    unsigned tries = 0;
+    LIST_FOR(it, save, &t->open)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, open);
+        if (can_be_shut(f)) {
+            tail_closed(f);
+            return true;
+        }
+        if (++tries == TRIM_TRIES)
+            break;
+    }
+    return false;
+}
+
+void tail_trim(struct tail *t)
+{
+    while (!t->once && t->open_n > t->open_max && shut_one(t)) {
+    }
+}
+
+/* ---- opening again ---- */
+
+/* Its name leads elsewhere, or nowhere. Perhaps an event that is on its way tells whereto it went; if
+ * not, what was written since is gone. */
+static void cannot_reopen(struct tail_file *f)
+{
+    struct tail *t = f->tail;
+    list_del(&f->ready);
+    if (tail_still_there(f))
+        return; /* out of descriptors, or of rights: the next event, or scan, tries again */
+    if (f->news)
+        t->ops.missed(t->ops.ctx, f, 0, "gone while its descriptor was closed");
+    tail_forget(f);
+    t->scan_due = true; /* whoever has its name now */
+}
+
+bool tail_reopen(struct tail_file *f)
+{
+    struct tail *t = f->tail;
+    while (t->open_n >= t->open_max && shut_one(t)) {
+    }
+    if (t->open_n >= t->open_max && t->open_n - t->open_max >= t->open_max)
+        return false; /* twice too many already, and none is delivered: wait */
+    struct stat st;
+    int fd = f->orphan ? -1 : tail_open_path(t, f->path, &st);
+    if (fd >= 0 && st.st_ino == f->inode && st.st_dev == f->device) {
+        tail_opened(f, fd);
+        return true;
+    }
+    if (fd >= 0)
+        close(fd);
+    cannot_reopen(f);
+    return false;
+}

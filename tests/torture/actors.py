@@ -1,0 +1,406 @@
+"""Who makes the trouble: writers, rotators, the weather at the endpoint, and a Kinesis that counts.
+
+Each has a random generator of its own, seeded by the campaign's seed and its name: the same seed makes
+the same schedule, as far as timing allows.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+import zlib
+
+import faults
+from fake_kinesis import FakeKinesis
+
+LOGROTATE = shutil.which("logrotate", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+PADDING = bytes(33 + i * 7919 % 94 for i in range(1 << 17))
+REQUEST_SECONDS = 10  # the daemon's request_timeout
+
+
+# --- lines --------------------------------------------------------------------------------------
+
+
+def make_line(writer, number, pad, start):
+    body = b"%d %d %s" % (writer, number, PADDING[start : start + pad])
+    return b"%s %08x\n" % (body, zlib.crc32(body))
+
+
+def read_line(data):
+    """(writer, number), or None when it is not a line as one was written."""
+    body, _, check = data.rpartition(b" ")
+    try:
+        if int(check, 16) != zlib.crc32(body):
+            return None
+        writer, number, _ = body.split(b" ", 2)
+        return int(writer), int(number)
+    except ValueError:
+        return None
+
+
+class Tally:
+    """How often each line was stored, and how often it may have been."""
+
+    def __init__(self, writers):
+        self.lock = threading.Lock()
+        self.copies = [bytearray() for _ in range(writers)]
+        self.permits = [bytearray() for _ in range(writers)]
+        self.distinct = self.total = 0
+        self.mangled = []
+
+    def _grow(self, rows, writer, number):
+        row = rows[writer]
+        if number >= len(row):
+            row.extend(bytes(number + 1024 - len(row)))
+        return row
+
+    def store(self, records):
+        found = [read_line(data) for data in records]
+        with self.lock:
+            self.total += len(found)
+            for line, data in zip(found, records):
+                if line is None or line[0] >= len(self.copies):
+                    self.mangled.append(data[:120])
+                    continue
+                row = self._grow(self.copies, *line)
+                self.distinct += row[line[1]] == 0
+                row[line[1]] = min(row[line[1]] + 1, 255)
+        return [line for line in found if line is not None]
+
+    def permit(self, lines):
+        n = 0
+        with self.lock:
+            for writer, number in lines:
+                row = self._grow(self.permits, writer, number)
+                row[number] = min(row[number] + 1, 254)
+                n += 1
+        return n
+
+    def count(self, writer, number):
+        row = self.copies[writer]
+        return row[number] if number < len(row) else 0
+
+    def allowed(self, writer, number):
+        row = self.permits[writer]
+        return 1 + (row[number] if number < len(row) else 0)
+
+
+# --- the endpoint -------------------------------------------------------------------------------
+
+
+class Swallow(list):
+    """In place of a stream's records: only their number."""
+
+    def __init__(self):
+        super().__init__()
+        self.n = 0
+
+    def __len__(self):
+        return self.n
+
+    def __iadd__(self, records):
+        self.n += len(records)
+        return self
+
+
+class CountingKinesis(FakeKinesis):
+    """Keeps no record: tells the tally of each, and of those whose answer may not have arrived."""
+
+    SPOILED = (faults.CutJson, faults.NotJson, faults.CutConnection, faults.DropAfterStoring)
+
+    def __init__(self, streams, tally):
+        super().__init__(streams)
+        self.tally = tally
+        self.answers_lost = 0  # lines in them
+        for stream in self.streams.values():
+            stream.records = Swallow()
+
+    def store(self, request, stream, codes):
+        body = super().store(request, stream, codes)
+        kept = [data for (data, _), code in zip(request.records, codes) if code is None]
+        request.kept = self.tally.store(kept)
+        request.records = []
+        request.connection.last = request
+        return body
+
+    def handle(self, request, fault):
+        request.kept, request.since = [], time.monotonic()
+        with self.lock:
+            self.requests.clear()
+        try:
+            answer = super().handle(request, fault)
+        except faults.Hangup:
+            self.lose_answer(request)
+            raise
+        slow = time.monotonic() - request.since > REQUEST_SECONDS - 3
+        gone = getattr(request.connection, "gone", False)
+        if slow or gone or isinstance(fault, self.SPOILED):
+            self.lose_answer(request)
+        return answer
+
+    def lose_answer(self, request):
+        self.answers_lost += self.tally.permit(request.kept)
+
+    def go_away(self):
+        with self.lock:
+            cut = list(self.connections)
+        for connection in cut:
+            connection.gone = True
+        super().go_away()
+        for connection in cut:
+            if getattr(connection, "last", None) is not None:
+                self.lose_answer(connection.last)
+
+
+class Weather(threading.Thread):
+    """Fair and bad stretches at the endpoint."""
+
+    def __init__(self, fake, health, seed, stop):
+        super().__init__(daemon=True)
+        self.fake, self.health, self.stop = fake, health, stop
+        self.random = random.Random(f"{seed}/weather")
+        self.stretches = {}
+        self.bad_seconds = 0.0
+
+    def run(self):
+        while not self.stop.wait(self.random.choice([1, 2, 4, 8, 16]) * self.random.random()):
+            self.storm()
+
+    def storm(self):
+        kind = self.random.choice(["away", "slow", "throttling", "broken"])
+        seconds = self.random.choice([0.3, 1, 2, 6]) * self.random.uniform(0.5, 1)
+        self.stretches[kind] = self.stretches.get(kind, 0) + 1
+        self.bad_seconds += seconds
+        self.health.set_fair(False)
+        if kind == "away":
+            self.fake.go_away()
+            self.stop.wait(seconds)
+            self.fake.come_back()
+        else:
+            self.fake.fault = self.fault(kind)
+            until = time.monotonic() + seconds
+            while time.monotonic() < until and not self.stop.wait(0.1):
+                if kind == "broken":
+                    self.fake.fault = self.fault(kind)
+            self.fake.fault = None
+        self.health.set_fair(True, seconds + 2)
+
+    def fault(self, kind):
+        r = self.random
+        if kind == "slow":
+            return faults.Slow(r.choice([0.05, 0.2, 1]))
+        if kind == "throttling":
+            share = r.choice([0.05, 0.5, 1])
+            return r.choice(
+                [
+                    faults.Entries(share=share, seed=r.random()),
+                    faults.Error("ProvisionedThroughputExceededException"),
+                ]
+            )
+        return r.choice(
+            [
+                faults.Status(500),
+                faults.Status(503),
+                faults.CutJson(),
+                faults.CutConnection(),
+                faults.DropAfterStoring(),
+                faults.DropBeforeStoring(),
+                faults.DropBeforeReading(),
+            ]
+        )
+
+
+# --- writers ------------------------------------------------------------------------------------
+
+
+class Writer(threading.Thread):
+    """Appends lines at rates that change, and opens the log anew some time after a rotation."""
+
+    MOODS = [("idle", 0, 1.0), ("trickle", 1, 0.05), ("steady", 4, 0.03), ("flood", 60, 0.02)]
+
+    def __init__(self, index, log, halves, rate, seed, stop):
+        super().__init__(daemon=True)
+        self.index, self.log, self.halves, self.rate, self.stop = index, log, halves, rate, stop
+        self.random = random.Random(f"{seed}/writer {index}")
+        self.number = 0
+        self.bytes = 0
+        self.failure = None
+
+    def run(self):
+        try:
+            self.serial, self.open_at = self.log.serial, None
+            self.fd, self.held = self.log.open()
+            while not self.stop.is_set():
+                self.mood()
+            os.close(self.fd)
+        except Exception as error:  # told at the end of the campaign
+            self.failure = error
+
+    def mood(self):
+        r = self.random
+        _, burst, pause = r.choices(self.MOODS, [3, 4, 3, 1])[0]
+        until = time.monotonic() + r.uniform(0.1, 0.5 if burst > 9 else 3)
+        while time.monotonic() < until and not self.stop.is_set():
+            self.open_anew()
+            if burst:
+                self.write(r.randint(1, max(1, int(burst * self.rate))))
+            self.stop.wait(pause * r.uniform(0.2, 1.8))
+
+    def open_anew(self):
+        now = time.monotonic()
+        if self.open_at is None and self.serial != self.log.serial:
+            self.open_at = now + self.random.choice([0, 0.05, 0.5, 2.5]) * self.random.random()
+        if self.open_at is not None and now >= self.open_at:
+            self.serial, self.open_at = self.log.serial, None
+            os.close(self.fd)
+            self.fd, self.held = self.log.open()
+
+    def write(self, n):
+        r, data, ends = self.random, bytearray(), []
+        for _ in range(n):
+            pad = r.randint(0, 200) if r.random() < 0.98 else r.randint(200, 20000)
+            data += make_line(self.index, self.number, pad, r.randrange(1 << 16))
+            ends.append((self.index, self.number, len(data)))
+            self.number += 1
+        self.bytes += len(data)
+        cut = r.randrange(1, len(data)) if self.halves and r.random() < 0.3 else 0
+        if cut:
+            self.log.append(self.fd, self.held, bytes(data[:cut]), [e for e in ends if e[2] <= cut])
+            self.stop.wait(r.choice([0, 0.02, 0.3]) * r.random())
+        rest = [(w, i, end - cut) for w, i, end in ends if end > cut]
+        self.log.append(self.fd, self.held, bytes(data[cut:]), rest)
+
+
+# --- rotators -----------------------------------------------------------------------------------
+
+
+class Rotator(threading.Thread):
+    """Rotates one log in one way, now and then several times in a row."""
+
+    def __init__(self, log, way, life, seed, stop):
+        super().__init__(daemon=True)
+        self.log, self.way, self.life, self.stop = log, way, life, stop
+        self.random = random.Random(f"{seed}/rotator {log.name}")
+        self.failure = None
+
+    def run(self):
+        try:
+            while not self.stop.wait(self.pause()):
+                self.way.rotate(self.log, self.life(), self.random)
+        except Exception as error:  # told at the end of the campaign
+            self.failure = error
+
+    def pause(self):
+        low, high = self.random.choices([(0, 0.1), (0.3, 3), (3, 12)], [2, 5, 3])[0]
+        return max(self.way.pause_min, self.random.uniform(low, high))
+
+
+class Logrotate:
+    """logrotate itself, forced, with a configuration and a state file of the log's own."""
+
+    def __init__(self, log, directives, directory):
+        self.conf = directory / f"{log.name}.conf"
+        self.state = directory / f"{log.name}.state"
+        lines = "".join(f"    {d}\n" for d in directives)
+        self.conf.write_text(f"{log.path} {{\n{lines}}}\n")
+        self.conf.chmod(0o644)
+        self.copies = "copytruncate" in directives
+        self.pause_min = 1.1 if "dateext" in directives else 0
+        self.why = "compressed" if "compress" in directives else "deleted"
+        if log.pattern == "app.log":
+            self.why = f"left the glob, {self.why}" if "compress" in directives else "left the glob"
+
+    def rotate(self, log, life, _random):
+        log.rotate(self.run, life, self.why, reopen=not self.copies)
+
+    def run(self):
+        done = subprocess.run(
+            [LOGROTATE, "-f", "-s", str(self.state), str(self.conf)],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"logrotate: {done.stderr.decode(errors='replace')}")
+
+
+class Move:
+    """What a shell script does: mv app.log.1 app.log.2; mv app.log app.log.1."""
+
+    pause_min = 0
+    why = "deleted"
+
+    def __init__(self, log, keep):
+        self.log, self.keep = log, keep
+
+    def rotate(self, log, life, _random):
+        log.rotate(self.run, life, self.why, reopen=True)
+
+    def run(self):
+        name = lambda i: self.log.dir / (f"app.log.{i}" if i else "app.log")
+        if name(self.keep).exists():
+            name(self.keep).unlink()
+        for i in range(self.keep - 1, -1, -1):
+            if name(i).exists():
+                name(i).rename(name(i + 1))
+
+
+class MoveAway:
+    """mv to a directory that nobody follows."""
+
+    pause_min = 0
+    why = "left the glob"
+
+    def __init__(self, log, away):
+        self.log, self.away, self.n = log, away, 0
+        away.mkdir()
+
+    def rotate(self, log, life, _random):
+        log.rotate(self.run, life, self.why, reopen=True)
+
+    def run(self):
+        if self.log.path.exists():
+            self.n += 1
+            self.log.path.rename(self.away / str(self.n))
+            (self.away / str(self.n - 4)).unlink(missing_ok=True)
+
+
+class Delete:
+    """rm, and sometimes a new file at once, which may well get the same inode."""
+
+    pause_min = 0
+    why = "deleted"
+
+    def __init__(self, log):
+        self.log = log
+
+    def rotate(self, log, life, r):
+        log.rotate(lambda: self.log.path.unlink(missing_ok=True), life, self.why, reopen=True)
+        if r.random() < 0.5:
+            fd, _ = log.open()
+            os.close(fd)
+
+
+class SwitchLink:
+    """app.log is a symbolic link to the newest of several files, and is switched to the next one."""
+
+    pause_min = 0
+    why = "left the glob"
+
+    def __init__(self, log, away):
+        self.log, self.away, self.n = log, away, 0
+        away.mkdir()
+        self.run()
+
+    def rotate(self, log, life, _random):
+        log.rotate(self.run, life, self.why, reopen=True)
+
+    def run(self):
+        self.n += 1
+        target, new = self.away / str(self.n), self.log.dir / "next"
+        target.touch(mode=0o644)
+        new.symlink_to(target)
+        new.rename(self.log.path)
+        (self.away / str(self.n - 4)).unlink(missing_ok=True)

@@ -1,0 +1,346 @@
+"""make torture-tail: rotations of every kind, kills without end, and a count of what arrived.
+
+    tail.py [--seed N] [--kills N | --seconds N] [--only LOG,...] [--rate X] [--keep DIR]
+
+Writers append numbered lines to several logs; logrotate's own binary, mv, rm and a switched link rotate
+them; the daemon is killed with kill -9 and started again, at any moment; the endpoint is slow, throttles,
+breaks and is away for stretches. Afterwards every line must have been stored, but for those that could
+not be had (truth.py says which), and no line may have come more often than the checkpoints at the kills
+and the lost answers allow. Prints a table; the exit status is 0 only if both hold.
+
+The seed is printed, and gives the same schedule again, as far as timing allows. Everything happens on
+the loopback interface and in one temporary directory, which is removed at the end unless --keep names it.
+"""
+
+import argparse
+import collections
+import pathlib
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+
+import actors  # noqa: E402
+import harness  # noqa: E402
+import truth  # noqa: E402
+
+KILLS = 200
+SECONDS_A_KILL = 12  # no campaign takes longer than this, on average
+DRAIN_SECONDS = 60
+SHOWN = 10  # of the lines that should not be missing or doubled
+
+# name, pattern, writers, how: directives for logrotate, or what does it instead
+LOGS = [
+    ("create", "app.log*", 2, ["rotate 4", "create 0644"]),
+    ("create-live", "app.log", 2, ["rotate 4", "create 0644"]),
+    ("nocreate", "app.log*", 1, ["rotate 6", "nocreate", "missingok"]),
+    ("dated", "app.log*", 1, ["rotate 5", "create 0644", "dateext", "dateformat -%Y%m%d-%s"]),
+    ("compress", "app.log*", 2, ["rotate 3", "create 0644", "compress"]),
+    ("compress-live", "app.log", 1, ["rotate 3", "create 0644", "compress"]),
+    ("delay", "app.log*", 2, ["rotate 4", "create 0644", "compress", "delaycompress"]),
+    ("copy-live", "app.log", 2, ["rotate 3", "copytruncate"]),
+    ("copy", "app.log*", 2, ["rotate 4", "copytruncate"]),
+    ("copy-delay", "app.log*", 1, ["rotate 4", "copytruncate", "compress", "delaycompress"]),
+    ("mv", "app.log*", 1, actors.Move),
+    ("mv-away", "app.log", 2, actors.MoveAway),
+    ("rm", "app.log", 1, actors.Delete),
+    ("link", "app.log", 1, actors.SwitchLink),
+]
+STREAMS = {"fast": "20ms", "lazy": "300ms"}
+
+
+class Failed(Exception):
+    pass
+
+
+class Campaign:
+    def __init__(self, options, directory):
+        self.options, self.dir = options, pathlib.Path(directory)
+        self.random = random.Random(f"{options.seed}/killer")
+        self.stop = threading.Event()
+        self.health = truth.Health()
+        self.life = None
+        self.lives = self.kills = self.stops = 0
+        self.permitted = 0
+        self.started = time.monotonic()
+        specs = [s for s in LOGS if not options.only or s[0] in options.only]
+        self.tally = actors.Tally(sum(s[2] for s in specs))
+        self.fake = actors.CountingKinesis({name: 2 for name in STREAMS}, self.tally).start()
+        self.daemon = harness.Daemon(
+            self.dir,
+            self.fake.url,
+            request_timeout=f"{actors.REQUEST_SECONDS}s",
+            stop_timeout="1s",
+            streams={
+                name: {"kinesis": name, "linger": linger, "buffer": "8MiB"}
+                for name, linger in STREAMS.items()
+            },
+        )
+        self.stderr = open(self.dir / "daemon.log", "ab")
+        self.logs, self.writers, self.rotators = [], [], []
+        for number, spec in enumerate(specs):
+            self.add(number, *spec)
+        self.daemon.write()
+        self.weather = actors.Weather(self.fake, self.health, options.seed, self.stop)
+
+    def add(self, number, name, pattern, writers, how):
+        log = truth.Log(name, self.dir / "logs" / name, pattern, self.health)
+        if isinstance(how, list):
+            way = actors.Logrotate(log, how, self.dir)
+        elif how is actors.Move:
+            way = actors.Move(log, 4)
+        elif how is actors.Delete:
+            way = actors.Delete(log)
+        else:
+            way = how(log, self.dir / "logs" / f"{name}.away")
+        stream = list(STREAMS)[number % len(STREAMS)]
+        self.daemon.source(name, log.dir / pattern, stream, start_at="beginning")
+        self.logs.append(log)
+        seed = self.options.seed
+        self.rotators.append(actors.Rotator(log, way, lambda: self.life, seed, self.stop))
+        halves = writers == 1 and "copy" not in name
+        for _ in range(writers):
+            n = len(self.writers)
+            rate = self.options.rate
+            self.writers.append(actors.Writer(n, log, halves, rate, seed, self.stop))
+
+    # The daemon's lives.
+
+    def start_daemon(self):
+        self.lives += 1
+        self.daemon.spawn(stderr=self.stderr, write=False)
+        self.life = truth.Life(self.lives, self.daemon.process.pid)
+        self.health.set_up(True)
+
+    def end_daemon(self, kill=True):
+        life = self.life
+        self.health.set_up(False)
+        life.health_at_end = self.health.now()
+        for log in self.logs:
+            log.note(f"life {life.number} of the daemon {'is killed' if kill else 'stops'}")
+        if kill:
+            self.kills += 1
+            self.daemon.kill()
+            status = 0
+        else:
+            self.stops += 1
+            self.daemon.process.send_signal(signal.SIGTERM)
+            status = self.daemon.wait_exit(30)
+        life.ended = time.monotonic()
+        if status not in (0, 75):
+            raise Failed(f"the daemon stopped with {status}")
+        self.permit_repeats(life.ended)
+        return status
+
+    def permit_repeats(self, at):
+        checkpoint = truth.read_checkpoint(self.daemon.state)
+        for log in self.logs:
+            entries = checkpoint.get(log.name, [])
+            n = self.tally.permit(truth.past_checkpoint(log, entries, at))
+            log.permitted += n
+            self.permitted += n
+
+    def look(self):
+        if not self.daemon.running():
+            raise Failed(f"the daemon ended by itself: {self.daemon.process.poll()}")
+        for actor in self.writers + self.rotators:
+            if actor.failure is not None:
+                raise Failed(f"{type(actor).__name__} of {actor.log.name}") from actor.failure
+
+    def live(self, seconds):
+        until = time.monotonic() + seconds
+        while True:
+            self.look()
+            rest = until - time.monotonic()
+            if rest <= 0:
+                return
+            time.sleep(min(0.2, rest))
+
+    def enough(self):
+        spent = time.monotonic() - self.started
+        if self.options.seconds:
+            return spent > self.options.seconds
+        return self.kills >= self.options.kills or spent > self.options.kills * SECONDS_A_KILL
+
+    def run(self):
+        r = self.random
+        for actor in self.writers + self.rotators:
+            actor.start()
+        self.weather.start()
+        self.start_daemon()
+        while not self.enough():
+            low, high = r.choices([(0, 0.3), (0.3, 3), (3, 8), (20, 35)], [30, 40, 22, 6])[0]
+            seconds = r.uniform(low, high)
+            if self.options.seconds:
+                seconds = min(seconds, self.options.seconds / 4)
+            self.live(seconds)
+            self.end_daemon(kill=r.random() < 0.9)
+            time.sleep(r.choices([0, 0.3, 2, 5], [4, 4, 2, 1])[0] * r.random())
+            self.start_daemon()
+        self.finish()
+
+    def finish(self):
+        """Fair weather, no more lines: what can be delivered is, then the daemon stops."""
+        self.stop.set()
+        for actor in self.writers + self.rotators + [self.weather]:
+            actor.join(30)
+        until = time.monotonic() + DRAIN_SECONDS
+        missing = None
+        while time.monotonic() < until and missing != []:
+            self.live(1)
+            missing = self.find_missing()[0]
+        if self.end_daemon(kill=False) != 0:
+            raise Failed("the daemon could not stop in time, with nothing left to do")
+
+    # Counting.
+
+    def find_missing(self):
+        """Lines that should have come, and those with an excuse, counted by log and excuse."""
+        missing, excused = [], collections.defaultdict(collections.Counter)
+        for log in self.logs:
+            for content in log.contents:
+                for i, (writer, number) in enumerate(zip(content.writers, content.numbers)):
+                    if self.tally.count(writer, number):
+                        continue
+                    why = content.excuse(i)
+                    if why is None:
+                        missing.append((log, content, i))
+                    else:
+                        excused[log.name][why] += 1
+        return missing, excused
+
+    def find_repeated(self):
+        """Lines that came more often than may be."""
+        for log in self.logs:
+            for content, high in log.short_copies:
+                lines = zip(content.ends, content.writers, content.numbers)
+                self.tally.permit((w, n) for end, w, n in lines if end <= high)
+        for log in self.logs:
+            for content in log.contents:
+                for i, (writer, number) in enumerate(zip(content.writers, content.numbers)):
+                    if self.tally.count(writer, number) > self.tally.allowed(writer, number):
+                        yield log, content, i
+
+    def history(self, log, content, i):
+        """What is known of one line, and what happened around it."""
+        at = content.times[i]
+        print(
+            f"  {log.name}: line {content.writers[i]}/{content.numbers[i]}, ends at {content.ends[i]}"
+            f" of {content.size} in inode {content.inode}, written at"
+            f" {at - self.started:.3f} s, stored {self.tally.count(content.writers[i], content.numbers[i])}"
+            f" times of {self.tally.allowed(content.writers[i], content.numbers[i])}; gone:"
+            f" {[(g.low, g.high, g.why, round(g.at - self.started, 3)) for g in content.gone]}"
+        )
+
+    def tell_events(self, log, around):
+        print(f"  what happened to {log.name} then:")
+        for at, text in log.events:
+            if around - 8 < at < around + 20:
+                print(f"    {at - self.started:9.3f} {text}")
+
+    def table(self, excused):
+        print(
+            f"{'log':14}{'rotations':>10}{'lines':>9}{'stored':>9}{'missing':>9}{'twice':>8}{'allowed':>9}"
+            "  of the missing"
+        )
+        sums = collections.Counter()
+        for log in self.logs:
+            lines = [(w, n) for c in log.contents for w, n in zip(c.writers, c.numbers)]
+            copies = [self.tally.count(*line) for line in lines]
+            row = {
+                "rotations": log.rotations,
+                "lines": len(lines),
+                "stored": sum(c > 0 for c in copies),
+                "missing": sum(c == 0 for c in copies),
+                "twice": sum(c - 1 for c in copies if c),
+                "allowed": sum(self.tally.allowed(*line) - 1 for line in lines),
+            }
+            sums.update(row)
+            why = ", ".join(f"{n} {why}" for why, n in sorted(excused[log.name].items()))
+            print(self.row(log.name, row) + "  " + why)
+        print(self.row("all", sums))
+
+    @staticmethod
+    def row(name, row):
+        widths = (10, 9, 9, 9, 8, 9)
+        return f"{name:14}" + "".join(f"{row[k]:>{w}}" for k, w in zip(ROW, widths))
+
+    def judge(self):
+        missing, excused = self.find_missing()
+        repeated = list(self.find_repeated())
+        self.table(excused)
+        spent = time.monotonic() - self.started
+        print(
+            f"{self.kills} kills and {self.stops} stops in {spent:.0f} s;"
+            f" bad weather for {self.weather.bad_seconds:.0f} s: {dict(sorted(self.weather.stretches.items()))};"
+            f" lines whose answer was lost: {self.fake.answers_lost}"
+        )
+        for what, found in (("lost", missing), ("too often", repeated)):
+            if found:
+                print(f"{len(found)} lines {what}; the first of them:")
+                for line in found[:SHOWN]:
+                    self.history(*line)
+                self.tell_events(found[0][0], found[0][1].times[found[0][2]])
+        dead = list((self.daemon.state / "dead-letter").glob("*"))
+        for what, found in (
+            ("not a line that was written", self.tally.mangled),
+            ("the service was asked wrongly", self.fake.violations),
+            ("dead letters", [d for d in dead if d.stat().st_size > 0]),
+        ):
+            if found:
+                print(f"{what}: {len(found)}, like {found[:3]}")
+                missing = missing or found
+        return not missing and not repeated
+
+    def close(self):
+        self.stop.set()
+        self.fake.stop()
+        self.daemon.cleanup()
+        for actor in self.writers + self.rotators:
+            if actor.is_alive():
+                actor.join(10)
+        for log in self.logs:
+            log.release()
+        self.stderr.close()
+
+
+ROW = ("rotations", "lines", "stored", "missing", "twice", "allowed")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--only", type=lambda s: s.split(","))
+    parser.add_argument("--rate", type=float, default=1.0)
+    parser.add_argument("--keep", type=pathlib.Path)
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    directory = tempfile.mkdtemp(prefix="tailrace-torture-", dir=options.keep)
+    campaign, good = None, False
+    try:
+        campaign = Campaign(options, directory)
+        campaign.run()
+        good = campaign.judge()
+    except Failed as failure:
+        print(f"the campaign ended: {failure}: {failure.__cause__!r}")
+        print("\n".join((pathlib.Path(directory) / "daemon.log").read_text().splitlines()[-20:]))
+    finally:
+        if campaign is not None:
+            campaign.close()
+        if options.keep is None:
+            shutil.rmtree(directory)
+    print(f"torture-tail: seed {options.seed}: {'1 passed, 0 failed' if good else '0 passed, 1 failed'}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
