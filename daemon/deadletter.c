@@ -409,7 +409,8 @@ static void put_line(struct buf *b, const struct deadletter_record *r)
     put_member(b, "source", r->source);
     put_member(b, "stream", r->stream);
     put_member(b, "path", r->path);
-    buf_printf(b, ",\"offset\":%" PRIu64 ",\"size\":%" PRIu64, r->offset, r->size);
+    buf_printf(b, ",\"inode\":\"%" PRIu64 "\",\"offset\":%" PRIu64 ",\"size\":%" PRIu64, r->inode,
+               r->offset, r->size);
     put_member(b, "reason", r->reason);
     buf_puts(b, ",\"data\":\"");
     size_t n = base64_size(r->data.n);

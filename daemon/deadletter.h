@@ -1,8 +1,8 @@
 /* deadletter.h - records the service will never take, kept on disk with the reason.
  *
  * state_dir/dead-letter/SOURCE.jsonl, directory 0700, files 0600, one JSON object a line:
- *   {"time":"2026-11-23T04:05:06Z","source":"...","stream":"...","path":"...","offset":123,
- *    "size":456,"reason":"...","data":"<base64 of the first bytes>"}
+ *   {"time":"2026-11-23T04:05:06Z","source":"...","stream":"...","path":"...","inode":"1311",
+ *    "offset":123,"size":456,"reason":"...","data":"<base64 of the first bytes>"}
  * `size` is the record's whole size; `data` may hold fewer bytes (the first max_record).
  *
  * deadletter_store queues one record: its line is formatted at once, so nothing stays borrowed. The
@@ -37,6 +37,7 @@ struct deadletter;
 
 struct deadletter_record {
     const char *source, *stream, *path, *reason;
+    uint64_t inode; /* of the file, which may have another path by now */
     uint64_t offset;
     uint64_t size;
     struct str data;

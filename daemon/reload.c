@@ -171,10 +171,15 @@ static void swap_sources(struct service *s, struct plan *p)
 static void keep_fixed(const struct config *before, struct config *after)
 {
     char *dir = strdup(before->state_dir);
-    if (dir == NULL)
-        return;
-    free(after->state_dir);
-    after->state_dir = dir;
+    if (dir != NULL) {
+        free(after->state_dir);
+        after->state_dir = dir;
+    }
+    char *control = before->control != NULL ? strdup(before->control) : NULL;
+    if (control != NULL || before->control == NULL) {
+        free(after->control);
+        after->control = control;
+    }
 }
 
 static void swap_all(struct service *s, struct plan *p)

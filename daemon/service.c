@@ -94,6 +94,11 @@ static int once_exit_code(struct service *s)
     {
         dead += pipeline_stats(CONTAINER_OF(it, struct stream, link)->pipeline)->records_dead;
     }
+    LIST_FOR(it, save, &s->sources)
+    {
+        if (tail_is_incomplete(CONTAINER_OF(it, struct source, link)->tail))
+            return EXIT_TEMPORARY; /* not everything that is there could be read */
+    }
     return dead > 0 ? EXIT_DEAD_LETTERS : 0;
 }
 
@@ -140,6 +145,8 @@ static void close_all(struct service *s)
     }
     if (s->deadletter != NULL)
         deadletter_close(s->deadletter, on_device_closed, s);
+    if (s->control != NULL)
+        control_close(s->control, on_device_closed, s);
     if (s->watch != NULL)
         watch_close(s->watch, on_device_closed, s);
     checkpoint_close(&s->store, on_device_closed, s);
@@ -397,6 +404,9 @@ static bool open_devices(struct service *s, struct err *e)
     s->open += s->deadletter != NULL;
     s->watch = s->deadletter != NULL ? watch_new(&s->loop, &ops, e) : NULL;
     s->open += s->watch != NULL;
+    if (s->watch != NULL && !s->options.once)
+        answers_open(s);
+    s->open += s->control != NULL;
     return s->watch != NULL;
 }
 

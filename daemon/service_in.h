@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include "daemon/checkpoint.h"
+#include "daemon/control.h"
 #include "daemon/creds.h"
 #include "daemon/deadletter.h"
 #include "daemon/http.h"
@@ -26,6 +27,7 @@
 #include "daemon/watch.h"
 #include "lib/endpoint.h"
 #include "lib/input.h"
+#include "lib/lag.h"
 #include "lib/ledger.h"
 #include "lib/pipeline.h"
 
@@ -68,6 +70,8 @@ struct followed {
     struct tail_file *file;    /* NULL: closed */
     struct ledger_file *entry; /* NULL: its position no longer matters */
     char *path, *source_name;
+    uint64_t inode;
+    struct lag lag;
     bool told_missing;
 };
 
@@ -102,6 +106,7 @@ struct service {
     struct deadletter *deadletter;
     struct log_limit dead_trouble;
     struct watch *watch;
+    struct control *control; /* NULL: none */
     struct notify notify;
     struct creds creds;
     bool have_creds;
@@ -139,6 +144,7 @@ struct source *source_new(struct service *s, const struct config_source *c, stru
 void source_steer(struct source *src);
 void source_reshape(struct source *src, const struct config_source *c, struct shape *shape);
 void source_close(struct source *src);
+bool source_rewind(struct tail_file *f, uint64_t offset); /* false: it cannot be read there */
 struct source *source_find(struct service *s, const char *name);
 void followed_free_retired(struct service *s);
 
@@ -146,6 +152,9 @@ void followed_free_retired(struct service *s);
 void saving_open(struct service *s);
 uint64_t saving_turn(struct service *s, struct now now); /* the next deadline */
 bool saving_done(const struct service *s);               /* nothing new, nothing under way */
+
+/* answers.c */
+void answers_open(struct service *s);
 
 /* reload.c */
 void service_reload(struct service *s);

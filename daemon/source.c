@@ -55,6 +55,7 @@ static struct followed *followed_new(struct source *src, struct tail_file *f)
     fo->source = src;
     fo->file = f;
     fo->path = strdup(f->path);
+    fo->inode = f->inode;
     fo->source_name = strdup(src->name);
     input_init(&fo->input, src->stream->pipeline, src->shape, &src->config->shape,
                fo->path != NULL ? fo->path : "");
@@ -194,6 +195,27 @@ static void start_again(struct source *src, struct tail_file *f)
     followed_free_retired(src->service);
 }
 
+/* The same at any offset, because a person wants it so. Records of the old input that are still in the
+ * ring are delivered; their positions no longer count. */
+bool source_rewind(struct tail_file *f, uint64_t offset)
+{
+    struct followed *old = followed_of(f);
+    struct source *src = old->source;
+    struct followed *fo = followed_new(src, f);
+    struct position at;
+    if (fo == NULL || !tail_rewind(f, offset, &at)) {
+        if (fo != NULL)
+            followed_free(fo);
+        return false;
+    }
+    old->entry->at = at;
+    start_followed(src, fo, old->entry);
+    followed_retire(old);
+    f->owner = fo;
+    followed_free_retired(src->service);
+    return true;
+}
+
 /* ---- bytes ---- */
 
 /* A CSV file that is taken up in the middle: its first row names the columns. */
@@ -242,6 +264,7 @@ static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str byt
             start_again(src, f);
         return TAIL_GO_ON;
     }
+    lag_seen(&fo->lag, f->read_at + bytes.n, in->origin.delivered, uv_now(&src->service->loop));
     enum input_result result = input_feed(in, service_now(src->service), bytes, at_end, tail_quiet_ms(f),
                                           used);
     tail_patience(f, input_patience_ms(in));
@@ -345,9 +368,9 @@ static void on_lost(void *ctx, struct tail_file *f)
     followed_free_retired(src->service);
 }
 
-static int do_watch_dir(void *ctx, const char *path)
+static int do_watch_dir(void *ctx, const char *path, bool names)
 {
-    return watch_dir(((struct source *)ctx)->service->watch, path);
+    return watch_dir(((struct source *)ctx)->service->watch, path, names);
 }
 
 static int do_watch_file(void *ctx, int fd)

@@ -51,6 +51,7 @@ static void do_dead_letter(void *ctx, const struct record *rec, const char *reas
         .stream = st->name,
         .path = f->path,
         .reason = reason,
+        .inode = f->inode,
         .offset = rec->begin,
         .size = rec->end - rec->begin,
         .data = data,

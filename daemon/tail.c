@@ -487,6 +487,11 @@ bool tail_finished(const struct tail *t)
     return list_empty(&t->ready);
 }
 
+bool tail_is_incomplete(const struct tail *t)
+{
+    return t->incomplete;
+}
+
 bool tail_is_polling(const struct tail *t)
 {
     return t->polling;

@@ -118,7 +118,7 @@ struct tail_ops {
     bool (*settled)(void *ctx, struct tail_file *f);
     void (*missed)(void *ctx, struct tail_file *f, uint64_t bytes, const char *why);
     void (*lost)(void *ctx, struct tail_file *f);
-    int (*watch_dir)(void *ctx, const char *path);
+    int (*watch_dir)(void *ctx, const char *path, bool names);
     int (*watch_file)(void *ctx, int fd);
     void (*unwatch)(void *ctx, int wd);
     void (*complain)(void *ctx, const char *path, const char *what);
@@ -147,6 +147,9 @@ void tail_close(struct tail *t, void (*on_closed)(void *ctx), void *ctx);
 /* Reading goes on at this offset; false when the bytes before it cannot be read. To be called from
  * `found`, or from `bytes`, which then uses none of what it was told, or between turns. */
 bool tail_seek(struct tail_file *f, uint64_t offset);
+/* Between turns, because a person wants it so: the same, also for a file that is shut, which then has
+ * news; and what a checkpoint at this place must say. False: nothing has changed. */
+bool tail_rewind(struct tail_file *f, uint64_t offset, struct position *at);
 /* From `bytes`: tell me again when the file has been quiet for so long. tail_quiet_ms: how long it has
  * ended where the bytes told end; 0 when it does not end there. */
 void tail_patience(struct tail_file *f, uint64_t ms);
@@ -163,6 +166,8 @@ bool tail_is(const struct tail_file *f, const struct position *at);
 bool tail_holds(const struct tail_file *f, const struct position *at);
 
 bool tail_finished(const struct tail *t);
+/* Something that matches could not be opened or read so far. */
+bool tail_is_incomplete(const struct tail *t);
 bool tail_is_polling(const struct tail *t);
 struct list *tail_files(struct tail *t); /* of tail_file.link */
 

@@ -50,18 +50,21 @@ static bool add_dir(struct tail *t, const struct tail_dir *dir)
 }
 
 /* Whether it is news. One that has gone by now is: the levels above have to be looked at. */
-static bool remember(struct tail *t, int wd, const char *path)
+static bool remember(struct tail *t, int wd, const char *path, bool names)
 {
     struct tail_dir *known = tail_find_dir(t, wd);
-    if (known != NULL)
+    if (known != NULL) {
+        known->names = names || (known->names && known->scan == t->scan);
+        known->armed |= names;
         known->scan = t->scan;
+    }
     if (known != NULL && (strcmp(known->path, path) == 0 || is_there(known)))
         return false;
     struct stat st;
     if (stat(path, &st) != 0)
         return true;
     char *copy = strdup(path);
-    struct tail_dir dir = {wd, t->scan, st.st_dev, st.st_ino, copy};
+    struct tail_dir dir = {wd, t->scan, names, names, st.st_dev, st.st_ino, copy};
     if (copy == NULL || (known == NULL && !add_dir(t, &dir))) {
         free(copy);
         return false;
@@ -80,29 +83,42 @@ void tail_forget_dir(struct tail *t, struct tail_dir *d)
     memmove(d, d + 1, (size_t)(&t->dirs[t->dirs_n] - d) * sizeof *d);
 }
 
-/* Those that the last scan had no use for, such as the one above a directory that exists by now.
- * Another tail may use the same watch: it hears IN_IGNORED, and looks anew. */
+/* Those that the last scan had no use for, such as the one above a directory that exists by now; and
+ * those of which it wants to hear less: a watch can only be made anew for that. Another tail may use
+ * the same watch: it hears IN_IGNORED, and looks anew. */
 void tail_drop_old_dirs(struct tail *t)
 {
-    size_t kept = 0;
+    size_t kept = 0, less_n = 0;
+    char **less = calloc(t->dirs_n + 1, sizeof *less);
     for (size_t i = 0; i < t->dirs_n; i++) {
-        if (t->dirs[i].scan == t->scan) {
-            t->dirs[kept++] = t->dirs[i];
+        struct tail_dir *d = &t->dirs[i];
+        bool used = d->scan == t->scan;
+        if (used && (d->names || !d->armed || less == NULL)) {
+            t->dirs[kept++] = *d;
             continue;
         }
-        t->ops.unwatch(t->ops.ctx, t->dirs[i].wd);
-        free(t->dirs[i].path);
+        t->ops.unwatch(t->ops.ctx, d->wd);
+        if (used)
+            less[less_n++] = d->path;
+        else
+            free(d->path);
     }
     t->dirs_n = kept;
+    bool news;
+    for (size_t i = 0; i < less_n; i++) {
+        tail_watch_dir(t, less[i], false, &news);
+        free(less[i]);
+    }
+    free(less);
 }
 
-bool tail_watch_dir(struct tail *t, const char *path, bool *news)
+bool tail_watch_dir(struct tail *t, const char *path, bool names, bool *news)
 {
     if (t->once)
         return true;
-    int wd = t->ops.watch_dir(t->ops.ctx, path);
+    int wd = t->ops.watch_dir(t->ops.ctx, path, names);
     if (wd >= 0) {
-        *news |= remember(t, wd, path);
+        *news |= remember(t, wd, path, names);
         return true;
     }
     if (wd == -ENOENT || wd == -ENOTDIR)

@@ -19,6 +19,8 @@
 struct tail_dir {
     int wd;
     unsigned scan; /* the scan that found it last */
+    bool names;    /* that scan wants to be told what happens in it */
+    bool armed;    /* and the kernel was asked for that, now or before */
     uint64_t device, inode;
     char *path;
 };
@@ -28,6 +30,8 @@ struct tail {
     struct glob *glob;
     bool once, paused, closing;
     bool polling;  /* asked for, or some directory cannot be watched */
+    bool incomplete; /* something that matches could not be opened or read */
+    bool linked_dirs; /* some directory on the way is a link */
     bool dangling; /* the last scan saw a link that leads nowhere yet */
     bool scan_due; /* the idle begins with a scan: one for all the events of a turn */
     unsigned scan;
@@ -96,7 +100,8 @@ void tail_settle_moving(struct tail *t);
 
 /* tail_dirs.c */
 struct tail_dir *tail_find_dir(struct tail *t, int wd);
-bool tail_watch_dir(struct tail *t, const char *path, bool *news); /* false: it is not there */
+/* names: tell what happens in it; else only to it. False: it is not there. */
+bool tail_watch_dir(struct tail *t, const char *path, bool names, bool *news);
 void tail_forget_dir(struct tail *t, struct tail_dir *d);
 void tail_drop_old_dirs(struct tail *t);
 void tail_check_dirs(struct tail *t);

@@ -4,11 +4,13 @@
  * reading anyway. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "daemon/tail_in.h"
 
 #define TRIM_TRIES 64   /* files looked at for one that can be shut */
+#define SPARE_MAX  1024 /* descriptors left to others; at most a quarter */
 #define RETRY_MS   1000 /* after the process ran out of descriptors */
 
 /* ---- opening ---- */
@@ -27,11 +29,22 @@ static bool link_is_trusted(const char *path, const struct stat *link, const str
            same_inode(link, &again);
 }
 
+/* Some descriptors are left to others: connections and the checkpoint need them. */
+static bool is_one_of_the_last(int fd)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return false;
+    rlim_t spare = limit.rlim_cur / 4 < SPARE_MAX ? limit.rlim_cur / 4 : SPARE_MAX;
+    return (rlim_t)fd >= limit.rlim_cur - spare;
+}
+
 static void complain_open(struct tail *t, const char *path)
 {
     if (errno == ENOENT || errno == ENOTDIR)
         return;
     tail_complain(t, path, strerror(errno));
+    t->incomplete = true;
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
         t->polling = true; /* nobody tells when there are descriptors again */
         t->poll_at_ms = tail_now(t) + RETRY_MS;
@@ -55,6 +68,11 @@ int tail_open_path(struct tail *t, const char *path, struct stat *st)
         return -1;
     }
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (is_link ? 0 : O_NOFOLLOW));
+    if (fd >= 0 && is_one_of_the_last(fd)) {
+        close(fd);
+        fd = -1;
+        errno = EMFILE;
+    }
     if (fd < 0 || fstat(fd, st) != 0) {
         complain_open(t, path);
     } else if (!S_ISREG(st->st_mode)) {

@@ -7,6 +7,8 @@
 
 #include "daemon/tail_in.h"
 
+#define READ_RETRY_MS 1000
+
 /* ---- the file's own bytes ---- */
 
 ssize_t tail_pread(const struct tail_file *f, void *to, size_t n, uint64_t offset)
@@ -65,9 +67,10 @@ bool tail_position(struct tail_file *f, uint64_t offset, struct position *at)
         return offset == f->read_at;
     }
     bool ok[3];
-    struct fingerprint before = fingerprint_before(f, f->read_at, &ok[0]);
     struct fingerprint tail = fingerprint_before(f, offset, &ok[1]);
     struct fingerprint head = fingerprint_before(f, min_u64(f->read_at, FINGERPRINT_MAX), &ok[2]);
+    /* The proof comes last: if the file is rewritten meanwhile, the others are worth nothing. */
+    struct fingerprint before = fingerprint_before(f, f->read_at, &ok[0]);
     if (!ok[0] || !ok[1] || !ok[2] || !fingerprint_eq(&before, &f->before)) {
         tail_wake(f); /* reading will find out */
         return false;
@@ -177,6 +180,23 @@ static void see_end(struct tail_file *f, uint64_t end)
     f->quiet_since_ms = tail_now(f->tail);
 }
 
+/* The disk says no: that is tried again after a while, and at the latest with the next event. */
+static void cannot_read(struct tail_file *f)
+{
+    struct tail *t = f->tail;
+    tail_complain(t, f->path, strerror(errno));
+    list_del(&f->ready);
+    t->incomplete = true;
+    if (t->once) {
+        f->done = true;
+        return;
+    }
+    f->patience_ms = quiet_for_ms(f) + READ_RETRY_MS;
+    list_del(&f->patient);
+    list_add_tail(&t->patient, &f->patient);
+    tail_arm_timer(t);
+}
+
 /* What stands at read_at, as far as the chunk and the limit go, behind the bytes before it. False:
  * the file cannot be read, or begins again. */
 static bool read_chunk(struct tail_file *f, size_t want, size_t *n)
@@ -184,8 +204,8 @@ static bool read_chunk(struct tail_file *f, size_t want, size_t *n)
     struct tail *t = f->tail;
     ssize_t got = pread(f->fd, t->chunk, f->before.n + want, (off_t)(f->read_at - f->before.n));
     if (got < 0) {
-        tail_complain(t, f->path, strerror(errno));
-        list_del(&f->ready);
+        if (errno != EINTR)
+            cannot_read(f);
         return false;
     }
     bool same = (size_t)got >= f->before.n;

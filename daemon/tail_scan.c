@@ -58,7 +58,7 @@ static void watch_target(struct tail_file *f)
     char *slash = strrchr(target, '/');
     slash[slash == target ? 1 : 0] = '\0';
     bool news = false;
-    tail_watch_dir(f->tail, target, &news);
+    tail_watch_dir(f->tail, target, true, &news);
 }
 
 /* Its directory tells nothing of what is written through another name in another directory. */
@@ -96,10 +96,12 @@ static void take_up_new(struct tail *t, const char *path, int fd, const struct s
     if (f == NULL) {
         close(fd);
         tail_complain(t, path, "out of memory");
+        t->incomplete = true;
         return;
     }
     if (!t->ops.found(t->ops.ctx, f)) {
         tail_forget(f);
+        t->incomplete = true;
         return;
     }
     watch_if_needed(f, st);
@@ -243,7 +245,7 @@ static void watch_dangling(struct tail *t, const char *path)
         return;
     last[last == whole ? 1 : 0] = '\0';
     bool news = false;
-    tail_watch_dir(t, whole, &news);
+    tail_watch_dir(t, whole, true, &news);
     t->dangling = true;
 }
 
@@ -310,8 +312,10 @@ static void walk_names(struct walk *w, const struct glob_alternative *a, size_t 
 {
     DIR *stream = opendir(dir);
     if (stream == NULL) {
-        if (errno != ENOENT && errno != ENOTDIR)
+        bool gone = errno == ENOENT || errno == ENOTDIR;
+        if (!gone)
             tail_complain(w->t, dir, strerror(errno));
+        w->t->incomplete |= !gone;
         return;
     }
     const struct dirent *d;
@@ -321,6 +325,19 @@ static void walk_names(struct walk *w, const struct glob_alternative *a, size_t 
             join(path, dir, d->d_name))
             walk_name(w, a, i, path, d, depth);
     closedir(stream);
+}
+
+/* On the way down through a directory that needs no listing. If it is moved, everything is elsewhere; if
+ * it is a link, the names beside it tell when it is made to lead elsewhere. */
+static void walk_through(struct walk *w, const char *dir, const char *path)
+{
+    struct stat st;
+    bool news = false;
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+        tail_watch_dir(w->t, dir, true, &news);
+        w->t->linked_dirs = true;
+    }
+    tail_watch_dir(w->t, path, false, &news);
 }
 
 /* In `dir`, with the components before i matched. The directory is watched before it is listed. */
@@ -333,10 +350,11 @@ static void walk(struct walk *w, const struct glob_alternative *a, size_t i, con
         return;
     if (c->kind == GLOB_LITERAL && i + 1 < a->n && join(path, dir, c->text) &&
         is_dir(path, NULL, true)) {
+        walk_through(w, dir, path);
         walk(w, a, i + 1, path, depth + 1);
         return;
     }
-    if (!tail_watch_dir(w->t, dir, &w->news))
+    if (!tail_watch_dir(w->t, dir, true, &w->news))
         return;
     if (c->kind != GLOB_LITERAL)
         walk_names(w, a, i, dir, depth);
@@ -363,7 +381,7 @@ static void walk_all(struct walk *w)
 {
     struct tail *t = w->t;
     t->scan++;
-    t->dangling = false;
+    t->dangling = t->linked_dirs = false;
     for (int pass = 0; pass < SCAN_PASSES_MAX && (pass == 0 || w->news); pass++) {
         w->news = false;
         free_candidates(w);
@@ -489,6 +507,17 @@ static void check_linked(struct tail *t)
     t->scan_due |= t->dangling;
 }
 
+/* Is it one of the directories that lead to the files, by way of a link? */
+static bool leads_to_files(const struct tail *t, const char *path)
+{
+    size_t n = strlen(path);
+    for (size_t i = 0; i < t->dirs_n; i++)
+        if (strncmp(t->dirs[i].path, path, n) == 0 &&
+            (t->dirs[i].path[n] == '/' || t->dirs[i].path[n] == '\0'))
+            return true;
+    return false;
+}
+
 void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const char *name)
 {
     struct tail_dir *d = tail_find_dir(t, wd);
@@ -514,6 +543,8 @@ void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const ch
     if (t->moving != NULL && cookie != t->moving_cookie)
         tail_settle_moving(t);
     on_name(t, mask, cookie, path);
+    if (t->linked_dirs && (mask & (IN_CREATE | IN_MOVED_TO)) && leads_to_files(t, path))
+        t->scan_due = true;
     if ((t->dangling || !list_empty(&t->linked)) && !(mask & IN_MODIFY))
         check_linked(t);
     tail_kick(t);

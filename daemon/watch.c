@@ -9,6 +9,7 @@
 #define DIR_MASK                                                                                   \
     (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_MODIFY | IN_DELETE_SELF |            \
      IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR)
+#define SELF_MASK (IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 #define FILE_MASK IN_MODIFY
 
 struct watch {
@@ -64,13 +65,13 @@ struct watch *watch_new(uv_loop_t *loop, const struct watch_ops *ops, struct err
 
 static int add(struct watch *w, const char *path, uint32_t mask)
 {
-    int wd = inotify_add_watch(w->fd, path, mask);
+    int wd = inotify_add_watch(w->fd, path, mask | IN_MASK_ADD);
     return wd >= 0 ? wd : -errno;
 }
 
-int watch_dir(struct watch *w, const char *path)
+int watch_dir(struct watch *w, const char *path, bool names)
 {
-    return add(w, path, DIR_MASK);
+    return add(w, path, names ? DIR_MASK : SELF_MASK);
 }
 
 int watch_file(struct watch *w, int fd)

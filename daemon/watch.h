@@ -4,7 +4,8 @@
  * IN_Q_OVERFLOW is told (`overflow`), and means that anything may have happened: look at
  * everything again.
  *
- * watch_dir and watch_file return a watch descriptor (the same one for the same inode), or -errno:
+ * watch_dir tells what happens to the names in a directory and to their files (names), or only that the
+ * directory itself is moved or removed. watch_dir and watch_file return a watch descriptor (the same one for the same inode), or -errno:
  * ENOSPC means the limit of watches is reached. Events are told as event(ctx, wd, mask, cookie, name);
  * name is "" for the watched object itself. IN_IGNORED is told too: the descriptor is gone.
  * watch_drop forgets one. At most WATCH_READ_MAX bytes of events are told a turn.
@@ -29,7 +30,7 @@ struct watch_ops {
 struct watch;
 
 struct watch *watch_new(uv_loop_t *loop, const struct watch_ops *ops, struct err *e);
-int watch_dir(struct watch *w, const char *path);
+int watch_dir(struct watch *w, const char *path, bool names);
 int watch_file(struct watch *w, int fd);
 void watch_drop(struct watch *w, int wd);
 void watch_close(struct watch *w, void (*on_closed)(void *ctx), void *ctx);

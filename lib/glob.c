@@ -73,8 +73,10 @@ static int expand(struct expansion *x, const char *text, unsigned depth)
     if (text[open] == '\0')
         return keep(x, text);
     size_t close = closing_brace(text, open);
-    if (close == 0 || depth > GLOB_COMPONENTS_MAX)
+    if (close == 0)
         return err_set(x->err, ERR_SYNTAX, "a '{' that is not closed");
+    if (depth == GLOB_BRACES_MAX)
+        return err_set(x->err, ERR_RANGE, "more than %d braces", GLOB_BRACES_MAX);
     size_t level = 0, from = open + 1;
     for (size_t i = open + 1; i <= close; i++) {
         if (text[i] == '\\' && i + 1 < close) {
@@ -106,6 +108,35 @@ static bool has_wildcard(const char *text)
     return false;
 }
 
+/* Where the bracket expression that starts at `text` ends: at its ']', or at the NUL. A ']' right at its
+ * beginning, one behind a backslash, and the one of a class like [:digit:] do not end it. */
+static const char *bracket_end(const char *text)
+{
+    text += text[1] == '!' || text[1] == '^' ? 2 : 1;
+    if (*text == ']')
+        text++;
+    for (; *text != '\0' && *text != ']'; text++) {
+        const char *class_end = text[0] == '[' && text[1] == ':' ? strstr(text + 2, ":]") : NULL;
+        if (class_end != NULL)
+            text = class_end + 1;
+        else if (*text == '\\' && text[1] != '\0')
+            text++;
+    }
+    return text;
+}
+
+/* fnmatch would take what is not closed for itself; more likely it is a slip. */
+static const char *what_is_open(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\\' && *++text == '\0')
+            return "a backslash with nothing behind it";
+        if (*text == '[' && text[-1] != '\\' && *(text = bracket_end(text)) == '\0')
+            return "a '[' that is not closed";
+    }
+    return NULL;
+}
+
 static void drop_backslashes(char *text)
 {
     char *to = text;
@@ -125,6 +156,11 @@ static int add_component(struct glob_alternative *a, const char *text, size_t n,
     char *copy = strndup(text, n);
     if (copy == NULL)
         return err_set(e, ERR_NOMEM, "out of memory");
+    const char *open = what_is_open(copy);
+    if (open != NULL) {
+        free(copy);
+        return err_set(e, ERR_SYNTAX, "%s", open);
+    }
     enum glob_kind kind = GLOB_WILD;
     if (strcmp(copy, "**") == 0) {
         kind = GLOB_DEEP;
@@ -141,6 +177,7 @@ static int cut(struct glob_alternative *a, const char *text, struct err *e)
     a->components = calloc(GLOB_COMPONENTS_MAX, sizeof *a->components);
     if (a->components == NULL)
         return err_set(e, ERR_NOMEM, "out of memory");
+    a->anywhere = strchr(text, '/') == NULL;
     if (*text == '/')
         text++;
     for (;;) {
@@ -154,6 +191,8 @@ static int cut(struct glob_alternative *a, const char *text, struct err *e)
 
 static int add_all(struct glob_alternative **list, size_t *n, const char *pattern, struct err *e)
 {
+    if (strlen(pattern) >= GLOB_PATTERN_MAX)
+        return err_set(e, ERR_RANGE, "longer than %d bytes", GLOB_PATTERN_MAX - 1);
     char *texts[GLOB_ALTERNATIVES_MAX];
     struct expansion x = {.texts = texts, .err = e};
     int rc = expand(&x, pattern, 0);
@@ -192,8 +231,6 @@ struct glob *glob_new(const char *pattern, char *const *excludes, size_t exclude
     int rc = 0;
     if (pattern[0] != '/')
         rc = err_set(e, ERR_SYNTAX, "not an absolute path");
-    else if (strlen(pattern) >= GLOB_PATTERN_MAX)
-        rc = err_set(e, ERR_RANGE, "longer than %d bytes", GLOB_PATTERN_MAX - 1);
     if (rc == 0)
         rc = add_all(&g->alternatives, &g->n, pattern, e);
     if (rc == 0)
@@ -236,11 +273,12 @@ bool glob_component_match(const struct glob_component *c, const char *name)
     return fnmatch(c->text, name, FNM_PERIOD) == 0;
 }
 
-/* The component of the path that starts at *at (behind its slash); moves *at to the next. */
+/* The component of the path that starts at *at (behind its slash); moves *at to the next. False: it is
+ * empty or too long for a name, or a slash ends the path. */
 static bool take(const char **at, char *name, size_t cap)
 {
     size_t n = strcspn(*at, "/");
-    if (n == 0 || n >= cap)
+    if (n == 0 || n >= cap || strcmp(*at + n, "/") == 0)
         return false;
     memcpy(name, *at, n);
     name[n] = '\0';
@@ -282,7 +320,7 @@ bool glob_excluded(const struct glob *g, const char *path)
     const char *last = slash != NULL ? slash + 1 : path;
     for (size_t i = 0; i < g->excludes_n; i++) {
         const struct glob_alternative *a = &g->excludes[i];
-        if (match(a, a->n == 1 ? last : path + (path[0] == '/')))
+        if (match(a, a->anywhere ? last : path + (path[0] == '/')))
             return true;
     }
     return false;

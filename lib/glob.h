@@ -6,12 +6,13 @@
  * which are expanded first and may nest. A backslash takes a character as it is.
  *
  *   glob_new(pattern, excludes...)  compiles one pattern and its exclusions; NULL with err: not
- *                                   absolute, an empty component, an unclosed brace or bracket, or
- *                                   more than GLOB_ALTERNATIVES_MAX alternatives
+ *                                   absolute, an empty component, an unclosed brace or bracket, a
+ *                                   backslash at an end, a pattern that ends in **, one of the limits
+ *                                   below, or no memory
  *   glob_match(g, path)             does the path match, and no exclusion?
  *
  * An exclusion with a slash is matched against the whole path, one without against the last component,
- * as people write them ("*.gz").
+ * as people write them ("*.gz"). One that ends in ** excludes all below a directory.
  *
  * Walking. Alternatives are independent: each is a list of components. A walk stands in a directory
  * with `done` components matched; glob_component tells what the next one is: GLOB_LITERAL (just append
@@ -26,6 +27,7 @@
 
 #define GLOB_ALTERNATIVES_MAX 256
 #define GLOB_COMPONENTS_MAX   64
+#define GLOB_BRACES_MAX       64
 #define GLOB_PATTERN_MAX      4096
 
 enum glob_kind { GLOB_LITERAL, GLOB_WILD, GLOB_DEEP };
@@ -38,12 +40,13 @@ struct glob_component {
 struct glob_alternative {
     struct glob_component *components;
     size_t n;
+    bool anywhere; /* it has no slash: an exclusion of last components */
 };
 
 struct glob {
     struct glob_alternative *alternatives;
     size_t n;
-    struct glob_alternative *excludes; /* one component: matched against the last one of a path */
+    struct glob_alternative *excludes;
     size_t excludes_n;
 };
 

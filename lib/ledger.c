@@ -2,14 +2,12 @@
  * were left, a bucket by inode. Saving walks the second from its young end; finding walks a bucket.
  * So what a turn costs goes with what happened in it, not with how many files are known.
  *
- * How it fails: without memory for the buckets a left entry is not found again, and its file is sent
- * again from its beginning; a document for which there is no memory is a failed buf, and a failed save.
+ * How it fails: without memory for more buckets they only get longer; a document for which there is no
+ * memory is a failed buf, and a failed save.
  */
 #include "lib/ledger.h"
 
 #include <stdlib.h>
-
-#define BUCKETS_MIN 16 /* a power of two, as are all numbers of buckets */
 
 void ledger_init(struct ledger *l)
 {
@@ -38,6 +36,12 @@ static void drop_file(struct ledger_file *f)
     free(f);
 }
 
+static void free_buckets(struct ledger_source *s)
+{
+    if (s->buckets != s->few)
+        free(s->buckets);
+}
+
 void ledger_release(struct ledger *l)
 {
     LIST_FOR(it, save, &l->sources)
@@ -48,7 +52,7 @@ void ledger_release(struct ledger *l)
             drop_file(CONTAINER_OF(jt, struct ledger_file, link));
         }
         list_del(&s->link);
-        free(s->buckets);
+        free_buckets(s);
         free(s->name);
         free(s);
     }
@@ -77,6 +81,10 @@ struct ledger_source *ledger_add_source(struct ledger *l, const char *name)
     s->ledger = l;
     list_init(&s->files);
     list_init(&s->displaced);
+    s->buckets = s->few;
+    s->buckets_n = ARRAY_LEN(s->few);
+    for (size_t i = 0; i < s->buckets_n; i++)
+        list_init(&s->few[i]);
     list_add_tail(&l->sources, &s->link);
     l->must_be_whole = true;
     return s;
@@ -151,13 +159,13 @@ static struct list *bucket_of(const struct ledger_source *s, uint64_t inode)
     return &s->buckets[(inode * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (s->buckets_n - 1)];
 }
 
-/* Keeps the order of the entries that have one inode. False: it stays as it was. */
-static bool grow_buckets(struct ledger_source *s)
+/* Keeps the order of the entries that have one inode. */
+static void grow_buckets(struct ledger_source *s)
 {
-    struct ledger_source grown = {.buckets_n = s->buckets_n > 0 ? 2 * s->buckets_n : BUCKETS_MIN};
+    struct ledger_source grown = {.buckets_n = 2 * s->buckets_n};
     grown.buckets = calloc(grown.buckets_n, sizeof *grown.buckets);
     if (grown.buckets == NULL)
-        return false;
+        return;
     for (size_t i = 0; i < grown.buckets_n; i++)
         list_init(&grown.buckets[i]);
     for (size_t i = 0; i < s->buckets_n; i++) {
@@ -168,10 +176,9 @@ static bool grow_buckets(struct ledger_source *s)
             list_add_tail(bucket_of(&grown, f->at.inode), it);
         }
     }
-    free(s->buckets);
+    free_buckets(s);
     s->buckets = grown.buckets;
     s->buckets_n = grown.buckets_n;
-    return true;
 }
 
 static void forget_place(struct ledger_file *f)
@@ -188,8 +195,8 @@ static void give_place(struct ledger_file *f)
 {
     struct ledger_source *s = f->source;
     forget_place(f); /* it may be from the last time it was left, under another inode */
-    if (s->left_n == s->buckets_n && !grow_buckets(s) && s->buckets_n == 0)
-        return;
+    if (s->left_n == s->buckets_n)
+        grow_buckets(s);
     struct list *before = bucket_of(s, f->at.inode);
     LIST_FOR(it, save, before)
     {
@@ -206,8 +213,6 @@ static void give_place(struct ledger_file *f)
 struct ledger_file *ledger_find(struct ledger_source *s, uint64_t inode,
                                 const struct ledger_file *after)
 {
-    if (s->buckets_n == 0)
-        return NULL;
     const struct list *head = bucket_of(s, inode);
     for (const struct list *it = after != NULL ? after->by_inode.next : head->next; it != head;
          it = it->next) {

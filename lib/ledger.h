@@ -57,7 +57,9 @@ struct ledger_source {
     char *name;
     struct list files, displaced;
     struct list *buckets; /* of entries that were left, by inode; those live again are passed over */
-    size_t buckets_n, left_n;
+    size_t buckets_n;     /* a power of two */
+    size_t left_n;        /* entries in them */
+    struct list few[16];  /* the buckets to begin with */
 };
 
 struct ledger {

@@ -173,10 +173,12 @@ static bool take_tagged(struct cursor *c, struct str word, struct str *value)
     if (left(&at) < word.n || memcmp(at.p, word.p, word.n) != 0)
         return false;
     at.p += word.n;
-    if (!take_until(&at, ']', value) || value->n == 0)
+    struct str inside;
+    if (!take_until(&at, ']', &inside) || inside.n == 0)
         return false;
     at.p++;
     take_char(&at, ' ');
+    *value = inside;
     *c = at;
     return true;
 }
@@ -200,9 +202,7 @@ static void find_client(struct cursor c, struct str *v)
     if (at == NULL)
         return;
     c.p = at + 2;
-    struct str value;
-    if (take_tagged(&c, STR("[client "), &value))
-        v[CLIENT] = value;
+    take_tagged(&c, STR("[client "), &v[CLIENT]);
 }
 
 static bool parse_apache_error(struct cursor *c, struct str *v)

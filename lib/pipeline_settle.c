@@ -40,6 +40,8 @@ static void settle_partial(struct pipeline *p, struct batch *b, const struct rep
     p->stats.throttles += r->throttled;
     if (accepted > 0)
         thrive(p, r);
+    else if (r->failed_n > 0)
+        set_health(p, HEALTH_RETRYING, r); /* an answer, but not one record was taken */
     uint64_t due = now.mono_ms;
     if (r->failed_n > 0) {
         uint64_t base = r->throttled ? BACKOFF_THROTTLE_BASE_MS : BACKOFF_TRANSIENT_BASE_MS;

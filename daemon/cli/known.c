@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -153,11 +154,11 @@ static void on_position(void *ctx, const json_t *line)
         .at = {.device = talk_number(line, "device"),
                .inode = talk_number(line, "inode"),
                .offset = talk_number(line, "offset"),
-               .mid_record = json_is_true(json_object_get(line, "mid_record")),
+               .mid_record = talk_true(line, "mid_record"),
                .head = read_fingerprint(line, "head"),
                .tail = read_fingerprint(line, "tail")},
-        .followed = json_is_true(json_object_get(line, "followed")),
-        .saved = json_is_true(json_object_get(line, "saved")),
+        .followed = talk_true(line, "followed"),
+        .saved = talk_true(line, "saved"),
         .read = talk_number(line, "read"),
         .in_ring = talk_number(line, "in_ring"),
     };

@@ -42,7 +42,8 @@ static const char help[] =
     "  -q, --quiet         only the exit code, and what keeps it from being answered\n" TALK_HELP
     "      --help, --version\n"
     "\n"
-    "A file is known by its inode and its content, so it may have been renamed. When tailraced does\n"
+    "A file is known by its inode and its content, so it may have been renamed. When tailraced "
+    "does\n"
     "not run, the last checkpoint answers. A last line without a line end is not shipped.\n"
     "Exit codes: 0 all are shipped, 1 not yet, 2 a file that no source follows, 64 wrong usage,\n"
     "66 a file, the configuration or the state directory cannot be read, 78 the configuration is\n"
@@ -218,9 +219,12 @@ static int parse_timeout(const char *text, uint64_t *timeout_ms)
 static int parse(struct shipped *s, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"wait", no_argument, NULL, 'w'},  {"timeout", required_argument, NULL, 't'},
-        {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'},
-        TALK_OPTIONS,                      {"version", no_argument, NULL, 'V'},
+        {"wait", no_argument, NULL, 'w'},
+        {"timeout", required_argument, NULL, 't'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},
+        TALK_OPTIONS,
+        {"version", no_argument, NULL, 'V'},
         {0},
     };
     for (int c; (c = getopt_long(argc, argv, "wt:qc:hV", longs, NULL)) != -1;) {

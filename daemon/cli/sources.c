@@ -85,9 +85,9 @@ static void add(struct listing *l, struct row r)
     l->failed |= !whole;
 }
 
-static void take_stream(struct listing *l, const json_t *line)
+static void take_stream(struct listing *l, const struct json_t *line)
 {
-    char *text = json_dumps(line, JSON_COMPACT);
+    char *text = talk_dump(line);
     if (text != NULL)
         buf_printf(&l->streams, "%s\n", text);
     free(text);
@@ -95,10 +95,10 @@ static void take_stream(struct listing *l, const json_t *line)
     l->missing_files += talk_number(line, "missing_files");
 }
 
-static void on_line(void *ctx, const json_t *line)
+static void on_line(void *ctx, const struct json_t *line)
 {
     struct listing *l = ctx;
-    if (json_object_get(line, "source") == NULL) {
+    if (!talk_has(line, "source")) {
         take_stream(l, line);
         return;
     }
@@ -278,11 +278,9 @@ struct widths {
     int source, path, state, figures[FIGURES_N];
 };
 
-static const struct row titles = {.source = (char[]){"SOURCE"},
-                                  .path = (char[]){"PATH"},
-                                  .state = (char[]){"STATE"}};
-static const char *const figure_titles[FIGURES_N] = {"SIZE", "READ", "DELIVERED", "BEHIND",
-                                                     "TIME"};
+static const struct row titles = {
+    .source = (char[]){"SOURCE"}, .path = (char[]){"PATH"}, .state = (char[]){"STATE"}};
+static const char *const figure_titles[FIGURES_N] = {"SIZE", "READ", "DELIVERED", "BEHIND", "TIME"};
 
 static void print_line(const struct widths *w, const struct row *r, const char *const *figures)
 {
@@ -322,9 +320,9 @@ static void print_table(struct listing *l)
     for (size_t i = 0; i < l->n; i++) {
         char figures[FIGURES_N][CELL_BYTES_MAX];
         format_figures(figures, &l->rows[i]);
-        print_line(&w, &l->rows[i],
-                   (const char *const[]){figures[0], figures[1], figures[2], figures[3],
-                                         figures[4]});
+        print_line(
+            &w, &l->rows[i],
+            (const char *const[]){figures[0], figures[1], figures[2], figures[3], figures[4]});
     }
     if (l->missing_bytes > 0 || l->missing_files > 0)
         printf("missing: %" PRIu64 " bytes, %" PRIu64 " files could not be read before they were "

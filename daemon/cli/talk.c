@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,8 +230,7 @@ static int receive(struct talk *t, struct err *e)
 }
 
 /* One line of the answer. *end: it was the last one. */
-static int take_line(struct str text, talk_line_fn *line, void *ctx, bool *end,
-                     struct err *e)
+static int take_line(struct str text, talk_line_fn *line, void *ctx, bool *end, struct err *e)
 {
     json_t *json = json_loadb(text.p, text.n, 0, NULL);
     int rc = 0;
@@ -281,6 +281,21 @@ uint64_t talk_number(const json_t *line, const char *name)
     if (json_is_integer(value))
         return json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
     return json_is_string(value) ? strtoull(json_string_value(value), NULL, 10) : 0;
+}
+
+bool talk_true(const json_t *line, const char *name)
+{
+    return json_is_true(json_object_get(line, name));
+}
+
+bool talk_has(const json_t *line, const char *name)
+{
+    return json_object_get(line, name) != NULL;
+}
+
+char *talk_dump(const json_t *line)
+{
+    return json_dumps(line, JSON_COMPACT);
 }
 
 char *talk_path(const json_t *line)

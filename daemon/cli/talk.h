@@ -20,8 +20,6 @@
 #ifndef DAEMON_CLI_TALK_H
 #define DAEMON_CLI_TALK_H
 
-#include <jansson.h>
-
 #include "daemon/control.h"
 #include "lib/config.h"
 #include "lib/position.h"
@@ -38,6 +36,8 @@
     "      --control PATH  its control socket, if it is not where the configuration says\n"        \
     "      --state-dir DIR its state directory, likewise\n"
 
+struct json_t; /* jansson's; its header and lib/json.h cannot be included together */
+
 struct talk {
     const char *config_path, *control_option, *state_dir_option;
     struct config *config; /* NULL: none was needed, or there is none */
@@ -46,7 +46,7 @@ struct talk {
     struct buf in;
 };
 
-typedef void talk_line_fn(void *ctx, const json_t *line);
+typedef void talk_line_fn(void *ctx, const struct json_t *line);
 
 bool talk_option(struct talk *t, int option, const char *value); /* false: not one of its own */
 int talk_init(struct talk *t);
@@ -57,10 +57,14 @@ int talk_ask(struct talk *t, const char *request, talk_line_fn *line, void *ctx,
 int talk_checkpoint(const struct talk *t, struct checkpoint *c, struct err *e);
 
 /* Members of a line; what is missing or of another kind is "" or 0. */
-const char *talk_text(const json_t *line, const char *name);
-uint64_t talk_number(const json_t *line, const char *name); /* also digits in a string */
+const char *talk_text(const struct json_t *line, const char *name);
+uint64_t talk_number(const struct json_t *line, const char *name); /* also digits in a string */
+bool talk_true(const struct json_t *line, const char *name);
+bool talk_has(const struct json_t *line, const char *name);
+/* The line as text, to be freed; NULL without memory. */
+char *talk_dump(const struct json_t *line);
 /* A path as its bytes, to be freed; NULL without memory. */
-char *talk_path(const json_t *line);
+char *talk_path(const struct json_t *line);
 
 uint64_t talk_now_ms(void); /* monotonic */
 void talk_sleep(uint64_t ms);

@@ -365,7 +365,42 @@ static void a_checkpoint_is_loaded_or_not(void **state)
 #endif
 }
 
-/* Without memory a file is not known again, and its data sent again: allowed, and for now only. */
+static struct checkpoint decoded(const char *text)
+{
+    struct checkpoint c;
+    struct err e;
+    if (checkpoint_decode(str_of(text), &c, &e) != 0)
+        fail_msg("%s", e.text);
+    return c;
+}
+
+#define PRINT "{\"n\":0,\"hash\":\"00112233445566778899aabbccddeeff\"}"
+#define ENTRY(id)                                                                                  \
+    "{\"id\":\"" id "\",\"path\":\"/x\",\"device\":\"1\",\"inode\":\"2\",\"offset\":0,\"mid_record\":"     \
+    "false,\"seen\":1,\"size\":1,\"head\":" PRINT ",\"tail\":" PRINT "}"
+
+static bool merge_once(void)
+{
+    struct checkpoint whole = decoded("{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"a\","
+                                      "\"files\":[" ENTRY("1") "]}]}");
+    struct checkpoint recent = decoded(
+        "{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"a\",\"files\":[" ENTRY("1") "," ENTRY(
+            "2") "]},{\"name\":\"b\",\"files\":[" ENTRY("3") "]}]}");
+    armed = true;
+    bool ok = checkpoint_merge(&whole, &recent);
+    armed = false;
+    assert_null(recent.sources);
+    assert_true(!ok || (whole.sources_n == 2 && whole.sources[0].files_n == 2));
+    checkpoint_release(&whole);
+    return ok;
+}
+
+static void two_documents_are_merged_or_not(void **state)
+{
+    (void)state;
+    fail_each(merge_once, 4);
+}
+
 static bool find_once(void)
 {
     struct ledger l;
@@ -373,10 +408,10 @@ static bool find_once(void)
     struct ledger_source *s = ledger_add_source(&l, "a");
     struct ledger_file *f = ledger_add(s, "/x");
     f->at.inode = 7;
-    ledger_leave(f);
     struct buf b;
     buf_init(&b, 4 * KIB);
     armed = true;
+    ledger_leave(f);
     bool found = ledger_find(s, 7, NULL) == f;
     bool renamed = ledger_rename(f, "/y"), whole;
     ledger_begin_save(&l, &b, &whole);
@@ -408,6 +443,7 @@ int main(void)
         cmocka_unit_test(a_record_is_delivered_when_there_is_memory_again),
         cmocka_unit_test(a_file_is_read_once_memory_or_not),
         cmocka_unit_test(a_checkpoint_is_loaded_or_not),
+        cmocka_unit_test(two_documents_are_merged_or_not),
         cmocka_unit_test(a_ledger_without_memory_forgets_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -163,10 +163,10 @@ static inline void follow_on_lost(void *ctx, struct tail_file *f)
     ((struct follow *)ctx)->lost_n++;
 }
 
-static inline int follow_watch_dir(void *ctx, const char *path)
+static inline int follow_watch_dir(void *ctx, const char *path, bool names)
 {
     struct follow *fo = ctx;
-    return fo->watch_dir_error != 0 ? fo->watch_dir_error : watch_dir(fo->watch, path);
+    return fo->watch_dir_error != 0 ? fo->watch_dir_error : watch_dir(fo->watch, path, names);
 }
 
 static inline int follow_watch_file(void *ctx, int fd)
@@ -501,6 +501,14 @@ static inline unsigned active_handles(struct uvtest *t)
 }
 
 /* How many watches the kernel holds for this process' inotify descriptors. */
+/* Not the watches on the directories above, which tell only that these are moved. */
+static inline bool tells_of_changes(const char *fdinfo_line)
+{
+    const char *mask = strstr(fdinfo_line, " mask:");
+    return strncmp(fdinfo_line, "inotify wd:", 11) == 0 && mask != NULL &&
+           (strtoul(mask + 6, NULL, 16) & IN_MODIFY) != 0;
+}
+
 static inline unsigned kernel_watches(void)
 {
     unsigned n = 0;
@@ -509,7 +517,7 @@ static inline unsigned kernel_watches(void)
         snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
         FILE *f = fopen(path, "re");
         while (f != NULL && fgets(line, sizeof line, f) != NULL)
-            n += strncmp(line, "inotify wd:", 11) == 0;
+            n += tells_of_changes(line);
         if (f != NULL)
             fclose(f);
     }

@@ -91,7 +91,7 @@ static void what_happens_in_a_directory_is_told_by_name(void **state)
 {
     struct seen s;
     open_watch(&s, state);
-    int wd = watch_dir(s.watch, uvtest_dir(s.uv));
+    int wd = watch_dir(s.watch, uvtest_dir(s.uv), true);
     assert_true(wd >= 0);
     uvtest_write(s.uv, "a", "one\n");
     turn(&s);
@@ -115,7 +115,7 @@ static void reading_is_no_news_and_touching_is_told_as_that(void **state)
     struct seen s;
     open_watch(&s, state);
     uvtest_write(s.uv, "a", "one\n");
-    assert_true(watch_dir(s.watch, uvtest_dir(s.uv)) >= 0);
+    assert_true(watch_dir(s.watch, uvtest_dir(s.uv), true) >= 0);
     assert_int_equal(utimensat(AT_FDCWD, uvtest_path(s.uv, "a"), NULL, 0), 0);
     assert_int_equal(chmod(uvtest_path(s.uv, "a"), 0600), 0);
     char *text = uvtest_read(s.uv, "a", NULL);
@@ -133,10 +133,10 @@ static void one_inode_has_one_watch_by_whatever_path(void **state)
     open_watch(&s, state);
     assert_int_equal(mkdir(uvtest_path(s.uv, "d"), 0755), 0);
     assert_int_equal(symlink("d", uvtest_path(s.uv, "link")), 0);
-    int wd = watch_dir(s.watch, uvtest_path(s.uv, "d"));
+    int wd = watch_dir(s.watch, uvtest_path(s.uv, "d"), true);
     assert_true(wd >= 0);
-    assert_int_equal(watch_dir(s.watch, uvtest_path(s.uv, "d")), wd);
-    assert_int_equal(watch_dir(s.watch, uvtest_path(s.uv, "link")), wd);
+    assert_int_equal(watch_dir(s.watch, uvtest_path(s.uv, "d"), true), wd);
+    assert_int_equal(watch_dir(s.watch, uvtest_path(s.uv, "link"), true), wd);
     close_watch(&s);
 }
 
@@ -145,8 +145,8 @@ static void what_cannot_be_watched_says_why(void **state)
     struct seen s;
     open_watch(&s, state);
     uvtest_write(s.uv, "file", "");
-    assert_int_equal(watch_dir(s.watch, uvtest_path(s.uv, "missing")), -ENOENT);
-    assert_int_equal(watch_dir(s.watch, uvtest_path(s.uv, "file")), -ENOTDIR);
+    assert_int_equal(watch_dir(s.watch, uvtest_path(s.uv, "missing"), true), -ENOENT);
+    assert_int_equal(watch_dir(s.watch, uvtest_path(s.uv, "file"), true), -ENOTDIR);
     assert_int_equal(watch_file(s.watch, -1), -ENOENT);
     close_watch(&s);
 }
@@ -173,7 +173,7 @@ static void a_dropped_watch_ends_with_ignored_and_then_silence(void **state)
     struct seen s;
     open_watch(&s, state);
     uvtest_write(s.uv, "a", "one\n");
-    int wd = watch_dir(s.watch, uvtest_dir(s.uv));
+    int wd = watch_dir(s.watch, uvtest_dir(s.uv), true);
     watch_drop(s.watch, wd);
     turn(&s);
     assert_true(was_told(&s, wd, IN_IGNORED, ""));
@@ -190,7 +190,7 @@ static void a_removed_directory_is_told_and_its_watch_is_gone(void **state)
     struct seen s;
     open_watch(&s, state);
     assert_int_equal(mkdir(uvtest_path(s.uv, "d"), 0755), 0);
-    int wd = watch_dir(s.watch, uvtest_path(s.uv, "d"));
+    int wd = watch_dir(s.watch, uvtest_path(s.uv, "d"), true);
     assert_int_equal(rmdir(uvtest_path(s.uv, "d")), 0);
     turn(&s);
     assert_true(was_told(&s, wd, IN_DELETE_SELF, ""));
@@ -228,7 +228,7 @@ static void an_overflow_of_the_queue_is_told_once_and_what_came_before_it_too(vo
         skip();
     struct seen s;
     open_watch(&s, state);
-    assert_true(watch_dir(s.watch, uvtest_dir(s.uv)) >= 0);
+    assert_true(watch_dir(s.watch, uvtest_dir(s.uv), true) >= 0);
     make_and_remove(s.uv, limit / 2 + 100);
     turn(&s);
     assert_int_equal(s.overflows_n, 1);
@@ -247,7 +247,7 @@ static void one_turn_tells_a_bounded_amount_and_the_next_turns_the_rest(void **s
         skip();
     struct seen s;
     open_watch(&s, state);
-    assert_true(watch_dir(s.watch, uvtest_dir(s.uv)) >= 0);
+    assert_true(watch_dir(s.watch, uvtest_dir(s.uv), true) >= 0);
     make_and_remove(s.uv, 5000);
     uv_run(&s.uv->loop, UV_RUN_NOWAIT);
     assert_true(s.told_n > 0);
@@ -279,7 +279,7 @@ static void an_idle_watch_never_wakes_the_loop(void **state)
 {
     struct seen s;
     open_watch(&s, state);
-    assert_true(watch_dir(s.watch, uvtest_dir(s.uv)) >= 0);
+    assert_true(watch_dir(s.watch, uvtest_dir(s.uv), true) >= 0);
     turn(&s);
     assert_int_equal(uv_backend_timeout(&s.uv->loop), -1);
     close_watch(&s);
