@@ -107,13 +107,14 @@ sim: $(SIM) ## the simulation, SEEDS=n of them from FIRST=n
 	$(SIM) $(FIRST) $(SEEDS)
 
 bench: ## CPU, memory and rate beside the floor program; BENCH='--quick' for a tenth
-	@tests/setup.sh build
+	@tests/setup.sh bench
 	@$(MAKE) -s all $(BENCHES)
 	@python3 tests/bench/run.py --build $(BUILD) $(BENCH)
 
 FUZZ_SECONDS ?= 60
 fuzz: ## look for new inputs with libFuzzer, FUZZ_SECONDS=n for each entry point
-	@tests/fuzz/campaign.sh $(FUZZ_SECONDS)
+	@tests/setup.sh fuzz
+	@BUILD=$(BUILD) tests/fuzz/campaign.sh $(FUZZ_SECONDS)
 
 compile_commands.json: Makefile ## for editors
 	@$(MAKE) -s -n -B programs-for-tests 2>/dev/null | grep -E -- ' -c -o ' | \
@@ -127,7 +128,7 @@ install: all ## install the programs, manuals and the unit below DESTDIR
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/tailrace.yaml.5
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/tailraced.8
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/tailraced.service
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d systemd/tailrace.conf
+	install -D -m 644 systemd/tailrace.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tailrace.conf
 	install -D -m 640 conf/tailrace.yaml $(DESTDIR)/etc/tailrace/tailrace.yaml.example
 
 clean: ## remove what was built

@@ -87,9 +87,11 @@ static void put_position(struct buf *out, const struct source *src, const struct
                at->mid_record ? "true" : "false");
     put_fingerprint(out, "head", &at->head);
     put_fingerprint(out, "tail", &at->tail);
-    buf_printf(out, ",\"saved\":%s,\"followed\":%s,\"read\":%" PRIu64 ",\"in_ring\":%u}\n",
+    buf_printf(out,
+               ",\"saved\":%s,\"followed\":%s,\"read\":%" PRIu64 ",\"in_ring\":%u"
+               ",\"dropped\":%" PRIu64 "}\n",
                ledger_is_saved(entry) ? "true" : "false", fo != NULL ? "true" : "false", read_at,
-               fo != NULL ? fo->input.origin.in_ring : 0);
+               fo != NULL ? fo->input.origin.in_ring : 0, fo != NULL ? fo->input.dropped : 0);
 }
 
 static void answer_positions(struct service *s, uint64_t inode, struct buf *out)
@@ -139,8 +141,7 @@ static void put_followed(struct buf *out, const struct source *src, const struct
     buf_printf(out,
                ",\"size\":%" PRIu64 ",\"read\":%" PRIu64 ",\"delivered\":%" PRIu64
                ",\"behind_ms\":%" PRIu64 "}\n",
-               size, fo->input.origin.read_at, delivered,
-               lag_age_ms(&fo->lag, delivered, now_ms));
+               size, fo->input.origin.read_at, delivered, lag_age_ms(&fo->lag, delivered, now_ms));
 }
 
 static void put_stream(struct buf *out, const struct stream *st)

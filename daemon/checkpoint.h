@@ -1,18 +1,19 @@
 /* checkpoint.h - the checkpoint on disk: state_dir/checkpoint.json, mode 0600, and beside it, when
- * there are many files, checkpoint-recent.json with the entries that have moved since (position.h says
- * how the two go together).
+ * there are many files, checkpoint-recent.json with the entries that have moved since (position.h
+ * says how the two go together).
  *
- * checkpoint_load reads both (blocking, at start). Missing files are no error: `out` is empty then. A
- * file that cannot be read, is larger than CHECKPOINT_BYTES_MAX, or that checkpoint_decode refuses is
- * an error naming it; nothing is overwritten: the caller stops.
+ * checkpoint_load reads both (blocking, at start). Missing files are no error: `out` is empty then.
+ * A file that cannot be read, is larger than CHECKPOINT_BYTES_MAX, or that checkpoint_decode
+ * refuses is an error naming it; nothing is overwritten: the caller stops.
  *
- * checkpoint_save takes over the bytes in `text` (the buf is emptied) and writes them aside, fsyncs,
- * renames, fsyncs the directory, in a worker thread; then saved(ctx, err) is called on the loop, err
- * NULL on success. One save at a time: checkpoint_busy tells; saved() may begin the next one. After a
- * failure the last good file is still there. A buf that has failed is a failed save (ERR_NOMEM).
+ * checkpoint_save takes over the bytes in `text` (the buf is emptied) and writes them aside,
+ * fsyncs, renames, fsyncs the directory, in a worker thread; then saved(ctx, err) is called on the
+ * loop, err NULL on success. One save at a time: checkpoint_busy tells; saved() may begin the next
+ * one. After a failure the last good file is still there. A buf that has failed is a failed save
+ * (ERR_NOMEM).
  *
- * checkpoint_write does the same for a command-line tool that holds the lock of the state directory:
- * blocking, the whole checkpoint, with a generation of its own.
+ * checkpoint_write does the same for a command-line tool that holds the lock of the state
+ * directory: blocking, the whole checkpoint, with a generation of its own.
  *
  * checkpoint_close lets a save under way finish (saved is called), then calls on_closed, on the
  * loop and never from inside checkpoint_close; the store's memory must live until then.

@@ -8,7 +8,8 @@
  *   positions   one for each source that has a position in a file with this inode:
  *               {"source":"a","path":"/x/a.log","device":"1","inode":"2","offset":3,
  *                "mid_record":false,"head":{"n":3,"hash":"..."},"tail":{"n":3,"hash":"..."},
- *                "saved":true,"followed":true,"read":3,"in_ring":0}
+ *                "saved":true,"followed":true,"read":3,"in_ring":0,"dropped":0}
+ *               dropped: lines that on_no_match dropped since the daemon has followed it;
  *               offset: every record up to it is settled; saved: a checkpoint says so too;
  *               fingerprints as in position.h. Which of them is the file that is asked for is for
  *               the client to find out: it can read the file. A path that is not UTF-8 has its

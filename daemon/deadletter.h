@@ -19,8 +19,9 @@
  * when room is asked for and there is none: an operator may take files away at any time; a file
  * that was moved or deleted is created anew, and so is the directory. A line is counted as its data
  * plus about 1 KiB before it exists, so a long path may take the directory past max_bytes by the
- * rest of one line. An empty directory has room for one record of any size. At most DEADLETTER_QUEUE_MAX bytes of lines wait in memory, or one larger line
- * alone: beyond that there is no room for now.
+ * rest of one line. An empty directory has room for one record of any size. At most
+ * DEADLETTER_QUEUE_MAX bytes of lines wait in memory, or one larger line alone: beyond that there
+ * is no room for now.
  */
 #ifndef DAEMON_DEADLETTER_H
 #define DAEMON_DEADLETTER_H

@@ -12,9 +12,10 @@
  * in error; curl then reads and writes once to find out for itself, because only an error it saw in
  * a read makes it repeat a request on a new connection when a kept one had gone stale.
  *
- * A watcher ends when curl has no more use for its socket: one that was kept would, when it is closed
- * later, make libuv forget whatever socket has the number by then, also one of another stream. While
- * no transfer is under way neither a watcher nor the timer is active: an idle stream wakes nobody.
+ * A watcher ends when curl has no more use for its socket: one that was kept would, when it is
+ * closed later, make libuv forget whatever socket has the number by then, also one of another
+ * stream. While no transfer is under way neither a watcher nor the timer is active: an idle stream
+ * wakes nobody.
  */
 #include "daemon/http.h"
 

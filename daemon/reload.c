@@ -55,13 +55,14 @@ static void plan_free(struct plan *p)
 
 static bool make_shapes(struct service *s, struct plan *p, struct err *e)
 {
+    s->imds_asked = false;
     p->shapes = calloc(p->config->sources_n + 1, sizeof *p->shapes);
     if (p->shapes == NULL) {
         err_set(e, ERR_NOMEM, "out of memory");
         return false;
     }
     for (size_t i = 0; i < p->config->sources_n; i++) {
-        p->shapes[i] = shape_new(&p->config->sources[i].shape, s->host, e);
+        p->shapes[i] = source_shape(s, &p->config->sources[i].shape, e);
         if (p->shapes[i] == NULL)
             return false;
     }

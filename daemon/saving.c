@@ -1,8 +1,8 @@
 /* The checkpoint: what the rings' tails have passed goes into the ledger, and the ledger to disk,
  * at most once a second and only when something moved.
  *
- * Once an hour, and not before files had an hour to be found again, entries that nobody has followed
- * for a week are let go.
+ * Once an hour, and not before files had an hour to be found again, entries that nobody has
+ * followed for a week are let go.
  *
  * A position is taken only if the file's bytes are still those that were read (tail_position);
  * else the old one stays. A save that fails leaves the last good checkpoint in place and is tried

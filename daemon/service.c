@@ -425,7 +425,7 @@ static bool open_sources(struct service *s, struct err *e)
 {
     for (size_t i = 0; i < s->config->sources_n; i++) {
         const struct config_source *c = &s->config->sources[i];
-        struct shape *shape = shape_new(&c->shape, s->host, e);
+        struct shape *shape = source_shape(s, &c->shape, e);
         if (shape == NULL)
             return false;
         if (source_new(s, c, stream_find(s, c->stream_name), shape, e) == NULL) {

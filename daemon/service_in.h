@@ -18,6 +18,7 @@
 #include "daemon/creds.h"
 #include "daemon/deadletter.h"
 #include "daemon/http.h"
+#include "daemon/imds.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/progress.h"
@@ -35,6 +36,7 @@
 #define EXPIRE_EVERY_MS   3600000 /* looking for entries that are too old: it walks them all */
 #define STALL_RETRY_MS    1000  /* a source that waits for room in the dead letters */
 #define CREDS_RETRY_MS    10000 /* looking for credentials again, at most this often */
+#define HEADER_BYTES_MAX  (16 * MIB) /* a CSV header behind lines to skip is looked for in */
 #define COMPLAIN_EVERY_MS 10000 /* the same trouble, in the log */
 
 struct stream {
@@ -60,7 +62,7 @@ struct source {
     bool fresh;   /* never started before, and still finding what is there: start_at decides */
     bool stalled; /* waits for room in the dead letters, or for memory */
     char *name;   /* outlives the configuration while records are in a ring */
-    struct log_limit stall;
+    struct log_limit stall, no_match;
 };
 
 struct followed {
@@ -73,6 +75,7 @@ struct followed {
     uint64_t inode;
     struct lag lag;
     bool told_missing;
+    uint64_t told_no_match;
 };
 
 enum service_state {
@@ -110,6 +113,8 @@ struct service {
     struct notify notify;
     struct creds creds;
     bool have_creds;
+    struct imds imds;
+    bool imds_asked; /* since the start, or the last reload */
     uint64_t next_creds_ms;
     struct log_limit creds_trouble;
 
@@ -141,6 +146,7 @@ void service_load_creds(struct service *s, struct now now);
 /* source.c */
 struct source *source_new(struct service *s, const struct config_source *c, struct stream *st,
                           struct shape *shape, struct err *e);
+struct shape *source_shape(struct service *s, const struct shape_spec *spec, struct err *e);
 void source_steer(struct source *src);
 void source_reshape(struct source *src, const struct config_source *c, struct shape *shape);
 void source_close(struct source *src);

@@ -107,12 +107,14 @@ static uint64_t last_line_end(const struct source *src, const struct tail_file *
     ssize_t got = bytes != NULL ? tail_pread(f, bytes, n, size - n) : -1;
     uint64_t end = size;
     if (got == (ssize_t)n && n > 0) {
-        size_t at = n;
-        while (at > 0 && bytes[at - 1] != '\n' &&
-               !(bytes[at - 1] == '\r' && src->config->shape.format == FORMAT_CSV))
-            at--;
+        struct str text = {bytes, n};
+        size_t at = src->config->shape.format == FORMAT_CSV
+                        ? csv_last_end(text)
+                        : framer_last_end(src->config->shape.encoding, text, size - n);
         end = at > 0 || n == size ? size - n + at : size;
     }
+    if (encoding_is_utf16(src->config->shape.encoding))
+        end -= end % 2;
     free(bytes);
     return end;
 }
@@ -202,7 +204,7 @@ bool source_rewind(struct tail_file *f, uint64_t offset)
     struct followed *old = followed_of(f);
     struct source *src = old->source;
     struct followed *fo = followed_new(src, f);
-    struct position at;
+    struct position at = {0}; /* not in the middle of a record */
     if (fo == NULL || !tail_rewind(f, offset, &at)) {
         if (fo != NULL)
             followed_free(fo);
@@ -218,16 +220,27 @@ bool source_rewind(struct tail_file *f, uint64_t offset)
 
 /* ---- bytes ---- */
 
-/* A CSV file that is taken up in the middle: its first row names the columns. */
-static bool learn_header(struct source *src, struct followed *fo)
+static bool read_header(struct followed *fo, size_t n, bool *more)
 {
-    size_t n = src->config->shape.max_record + 4 * KIB;
     char *bytes = malloc(n);
     ssize_t got = bytes != NULL ? tail_pread(fo->file, bytes, n, 0) : -1;
-    bool ok =
-        got > 0 && input_header(&fo->input, (struct str){bytes, (size_t)got}, (size_t)got < n);
+    *more = got == (ssize_t)n;
+    bool ok = got > 0 && input_header(&fo->input, (struct str){bytes, (size_t)got}, !*more);
     free(bytes);
     return ok;
+}
+
+/* A CSV file that is taken up in the middle: its first row, behind the lines to skip, names the
+ * columns. */
+static bool learn_header(struct source *src, struct followed *fo)
+{
+    const struct shape_spec *spec = &src->config->shape;
+    size_t n = spec->max_record + 4 * KIB, most = spec->skip_lines > 0 ? HEADER_BYTES_MAX : n;
+    bool more = true;
+    for (; n <= most && more; n *= 2)
+        if (read_header(fo, n, &more))
+            return true;
+    return false;
 }
 
 static void tell_missing(struct source *src, struct followed *fo)
@@ -236,6 +249,18 @@ static void tell_missing(struct source *src, struct followed *fo)
     log_warn(log_msg("a column that the configuration names is not in the file"),
              log_s("source", src->name), log_s("path", fo->path),
              log_s("column", fo->input.missing_column));
+}
+
+/* A wrong format shows here first, and where only some lines are odd, one in a while is enough. */
+static void tell_no_match(struct source *src, struct followed *fo)
+{
+    uint64_t held, n = fo->input.no_match - fo->told_no_match;
+    if (!log_limit(&src->no_match, uv_now(&src->service->loop), COMPLAIN_EVERY_MS, &held))
+        return;
+    fo->told_no_match = fo->input.no_match;
+    log_warn(log_msg("lines are not of the format that the configuration names"),
+             log_s("source", src->name), log_s("path", fo->path), log_u("lines", n),
+             log_u("before_offset", fo->input.origin.read_at));
 }
 
 static void stall(struct source *src, const char *why)
@@ -270,6 +295,8 @@ static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str byt
     tail_patience(f, input_patience_ms(in));
     if (in->missing_column != NULL && !fo->told_missing)
         tell_missing(src, fo);
+    if (in->no_match != fo->told_no_match)
+        tell_no_match(src, fo);
     switch (result) {
     case INPUT_MORE:
         return TAIL_GO_ON;
@@ -308,6 +335,7 @@ static void on_copied(void *ctx, struct tail_file *from, struct tail_file *to)
     followed_free(unused);
     to->owner = old;
     old->file = to;
+    old->inode = to->inode;
     ledger_rename(old->entry, to->path);
     struct origin *o = &old->input.origin;
     o->read_at = min_u64(o->read_at, to->read_at); /* the copy may have ended earlier */
@@ -390,6 +418,31 @@ static void on_complaint(void *ctx, const char *path, const char *what)
 }
 
 /* ---- life ---- */
+
+/* Nothing is asked of the metadata service unless a template needs it, and then once. */
+static void ask_imds(struct service *s)
+{
+    struct err e;
+    if (s->imds_asked || s->imds.instance_id[0] != '\0')
+        return;
+    s->imds_asked = true;
+    if (imds_load(&s->imds, &e) != 0)
+        log_warn(log_msg("nothing is known of the EC2 instance: @ec2.* are null until a reload"),
+                 log_s("why", e.text));
+}
+
+struct shape *source_shape(struct service *s, const struct shape_spec *spec, struct err *e)
+{
+    struct shape *shape = shape_new(spec, s->host, e);
+    if (shape == NULL || !shape_wants_ec2(shape))
+        return shape;
+    ask_imds(s);
+    if (shape_set_ec2(shape, s->imds.instance_id, s->imds.availability_zone))
+        return shape;
+    shape_free(shape);
+    err_set(e, ERR_NOMEM, "out of memory");
+    return NULL;
+}
 
 void source_steer(struct source *src)
 {

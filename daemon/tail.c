@@ -38,6 +38,12 @@ static int by_inode(const void *a, const void *b)
     return 0;
 }
 
+static int by_wd(const void *a, const void *b)
+{
+    const struct tail_file *x = a, *y = b;
+    return (x->wd > y->wd) - (x->wd < y->wd);
+}
+
 static struct tail_file *find(void *const *tree, const struct tail_file *key,
                               int (*compare)(const void *, const void *))
 {
@@ -54,6 +60,11 @@ struct tail_file *tail_find_path(const struct tail *t, const char *path)
 struct tail_file *tail_find_inode(const struct tail *t, uint64_t device, uint64_t inode)
 {
     return find(&t->by_inode, &(struct tail_file){.device = device, .inode = inode}, by_inode);
+}
+
+struct tail_file *tail_find_wd(const struct tail *t, int wd)
+{
+    return find(&t->by_wd, &(struct tail_file){.wd = wd}, by_wd);
 }
 
 /* ---- complaints, each once ---- */
@@ -116,10 +127,16 @@ void tail_pause(struct tail *t, bool pause)
 }
 
 /* What was at this path before has not been read far enough yet. */
-static bool must_wait(const struct tail_file *f)
+static bool must_wait(struct tail_file *f)
 {
-    return f->after != NULL && !list_empty(&f->after->ready) &&
-           f->after->seen_end < f->after_until;
+    const struct tail_file *before = f->after;
+    if (before == NULL)
+        return false;
+    if (before->read_at >= f->after_until || before->told_end >= f->after_until) {
+        tail_follows_nobody(f);
+        return false;
+    }
+    return !list_empty(&before->ready);
 }
 
 /* One file's turn. True: something was done. */
@@ -140,6 +157,8 @@ static void on_idle(uv_idle_t *idle)
     tail_settle_moving(t);
     if (t->scan_due)
         tail_scan(t);
+    if (t->unsorted)
+        tail_sort_ready(t);
     for (unsigned i = 0; i < TURN_FILES_MAX && !t->paused && !list_empty(&t->ready); i++) {
         struct tail_file *f = LIST_FIRST(&t->ready, struct tail_file, ready);
         list_del(&f->ready); /* to the back: every file gets its turn */
@@ -166,7 +185,9 @@ static uint64_t patient_due(const struct tail_file *f)
 
 void tail_arm_timer(struct tail *t)
 {
-    uint64_t due = min_u64(t->retry_at_ms, t->polling ? t->poll_at_ms : UINT64_MAX);
+    uint64_t due = min_u64(t->retry_at_ms, t->rescan_at_ms);
+    if (t->polling)
+        due = min_u64(due, t->poll_at_ms);
     if (!list_empty(&t->orphans) || !list_empty(&t->held))
         due = min_u64(due, t->tick_at_ms);
     LIST_FOR(it, save, &t->patient)
@@ -174,7 +195,7 @@ void tail_arm_timer(struct tail *t)
         due = min_u64(due, patient_due(CONTAINER_OF(it, struct tail_file, patient)));
     }
     uint64_t now_ms = tail_now(t);
-    if (t->closing || t->once || due == UINT64_MAX)
+    if (t->closing || due == UINT64_MAX)
         uv_timer_stop(&t->timer);
     else
         uv_timer_start(&t->timer, on_timer, due > now_ms ? due - now_ms : 0, 0);
@@ -209,6 +230,10 @@ static void on_timer(uv_timer_t *timer)
         t->poll_at_ms = now_ms + t->poll_ms;
         t->scan_due = true;
     }
+    if (t->rescan_at_ms <= now_ms) {
+        t->rescan_at_ms = UINT64_MAX;
+        t->scan_due = true;
+    }
     tail_kick(t);
     tail_arm_timer(t);
 }
@@ -217,16 +242,16 @@ static void on_timer(uv_timer_t *timer)
 
 static void init_links(struct tail_file *f)
 {
-    struct list *links[] = {&f->ready,   &f->watched, &f->open,   &f->orphans, &f->patient,
-                            &f->held,    &f->firsts,  &f->linked, &f->left};
+    struct list *links[] = {&f->ready, &f->open,   &f->orphans, &f->patient,
+                            &f->held,  &f->firsts, &f->linked,  &f->left};
     for (size_t i = 0; i < ARRAY_LEN(links); i++)
         list_init(links[i]);
 }
 
 static void unlink_all(struct tail_file *f)
 {
-    struct list *links[] = {&f->link,    &f->ready, &f->watched, &f->open,   &f->orphans,
-                            &f->patient, &f->held,  &f->firsts,  &f->linked, &f->left};
+    struct list *links[] = {&f->link, &f->ready,  &f->open,   &f->orphans, &f->patient,
+                            &f->held, &f->firsts, &f->linked, &f->left};
     for (size_t i = 0; i < ARRAY_LEN(links); i++)
         list_del(links[i]);
 }
@@ -267,12 +292,9 @@ void tail_forget(struct tail_file *f)
         tdelete(f, &t->by_path, by_path);
     tdelete(f, &t->by_inode, by_inode);
     tail_release_held_for(f);
-    if (f->successor != NULL) {
-        f->successor->after = NULL;
-        tail_kick(t);
-    }
-    if (f->after != NULL)
-        f->after->successor = NULL;
+    if (f->successor != NULL)
+        tail_follows_nobody(f->successor);
+    tail_follows_nobody(f);
     if (t->moving == f)
         t->moving = NULL;
     tail_unwatch_itself(f);
@@ -291,8 +313,10 @@ void tail_watch_itself(struct tail_file *f)
     int wd = t->ops.watch_file(t->ops.ctx, f->fd);
     if (wd >= 0) {
         f->wd = wd;
-        list_add_tail(&t->watched, &f->watched);
-        return;
+        if (tsearch(f, &t->by_wd, by_wd) != NULL)
+            return;
+        tail_unwatch_itself(f);
+        wd = -ENOMEM;
     }
     tail_complain(t, f->path,
                   wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached; polling"
@@ -303,10 +327,12 @@ void tail_watch_itself(struct tail_file *f)
 
 void tail_unwatch_itself(struct tail_file *f)
 {
-    if (f->wd >= 0)
-        f->tail->ops.unwatch(f->tail->ops.ctx, f->wd);
+    struct tail *t = f->tail;
+    if (f->wd < 0)
+        return;
+    tdelete(f, &t->by_wd, by_wd);
+    t->ops.unwatch(t->ops.ctx, f->wd);
     f->wd = -1;
-    list_del(&f->watched);
 }
 
 /* Whoever comes to this path now is read after f. */
@@ -326,13 +352,37 @@ static void leave_path(struct tail_file *f)
         list_del(t->left.next);
 }
 
+void tail_follows_nobody(struct tail_file *f)
+{
+    if (f->after != NULL)
+        f->after->successor = NULL;
+    f->after = NULL;
+}
+
 void tail_follows(struct tail_file *f, struct tail_file *before)
 {
     if (before == f || before->successor != NULL)
         return;
+    tail_follows_nobody(f);
     f->after = before;
     f->after_until = tail_size(before);
     before->successor = f;
+}
+
+void tail_unname(struct tail_file *f)
+{
+    leave_path(f);
+    tdelete(f, &f->tail->by_path, by_path);
+    f->orphan = true;
+}
+
+void tail_gone(struct tail_file *f)
+{
+    struct tail *t = f->tail;
+    uint64_t unread = f->seen_end > f->read_at ? f->seen_end - f->read_at : 0;
+    if (f->news || unread > 0)
+        t->ops.missed(t->ops.ctx, f, unread, "gone while its descriptor was closed");
+    tail_forget(f);
 }
 
 void tail_orphan(struct tail_file *f)
@@ -340,13 +390,10 @@ void tail_orphan(struct tail_file *f)
     struct tail *t = f->tail;
     if (f->orphan)
         return;
-    leave_path(f);
-    tdelete(f, &t->by_path, by_path);
-    f->orphan = true;
+    tail_unname(f);
     f->quiet_since_ms = tail_now(t);
     list_add_tail(&t->orphans, &f->orphans);
     t->tick_at_ms = tail_now(t) + min_u64(TICK_MS, t->quiet_ms);
-    tail_release_held(f);
     tail_watch_itself(f);
     tail_wake(f);
     tail_arm_timer(t);
@@ -358,10 +405,8 @@ void tail_rename(struct tail_file *f, const char *path)
     char *copy = strdup(path);
     if (copy == NULL)
         return;
-    if (!f->orphan) {
-        leave_path(f);
-        tdelete(f, &t->by_path, by_path);
-    }
+    if (!f->orphan)
+        tail_unname(f);
     free(f->path);
     f->path = copy;
     f->orphan = tsearch(f, &t->by_path, by_path) == NULL;
@@ -400,8 +445,8 @@ static void free_parts(struct tail *t)
 
 static void init_lists(struct tail *t)
 {
-    struct list *heads[] = {&t->files,   &t->ready,   &t->watched, &t->open, &t->orphans,
-                            &t->patient, &t->held,    &t->linked,  &t->left};
+    struct list *heads[] = {&t->files,   &t->ready, &t->open,   &t->orphans,
+                            &t->patient, &t->held,  &t->linked, &t->left};
     for (size_t i = 0; i < ARRAY_LEN(heads); i++)
         list_init(heads[i]);
 }
@@ -424,7 +469,7 @@ struct tail *tail_new(uv_loop_t *loop, const struct tail_options *o, const struc
     t->paused = true;
     t->record_max = o->record_max;
     t->open_max = o->open_max > 0 ? o->open_max : SIZE_MAX / 2;
-    t->retry_at_ms = UINT64_MAX;
+    t->retry_at_ms = t->rescan_at_ms = UINT64_MAX;
     init_lists(t);
     uv_idle_init(loop, &t->idle);
     uv_timer_init(loop, &t->timer);
@@ -443,7 +488,7 @@ void tail_set_times(struct tail *t, uint64_t quiet_ms, uint64_t poll_ms, uint64_
 
 void tail_set_open_max(struct tail *t, size_t open_max)
 {
-    t->open_max = open_max;
+    t->open_max = open_max > 0 ? open_max : SIZE_MAX / 2;
     tail_trim(t);
 }
 

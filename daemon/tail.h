@@ -1,10 +1,10 @@
 /* tail.h - follows every file that one glob matches.
  *
  * What a tail knows of a file: its path, how far it has been read, a fingerprint of the bytes just
- * before that place, and, as long as it is open, a descriptor. It reads in its own uv_idle, a bounded
- * amount a turn, oldest file first and then in turn, and tells the bytes upward. It keeps none of
- * them: what the owner did not use is read again. The idle runs only while some file has news and
- * nobody has paused.
+ * before that place, and, as long as it is open, a descriptor. It reads in its own uv_idle, a
+ * bounded amount a turn, oldest file first and then in turn, and tells the bytes upward. It keeps
+ * none of them: what the owner did not use is read again. The idle runs only while some file has
+ * news and nobody has paused.
  *
  * Calling order. tail_new; tail_scan finds the files that are there (it may be called again at any
  * time: everything is looked at anew); tail_event passes on what inotify said; tail_pause(false)
@@ -16,13 +16,14 @@
  *              (default 0). False: not now; the file is closed, and looked at again on the next
  *              scan
  *   bytes      what stands at f->read_at; the owner says in *used how much it took. at_end: the
- *              file will not grow any more. The owner may ask with tail_patience to be told the same
- *              bytes again when the file has been quiet for a while. TAIL_WAIT: no more this turn,
- *              there is no room; the owner pauses the tail before the next one
+ *              file will not grow any more. The owner may ask with tail_patience to be told the
+ *              same bytes again when the file has been quiet for a while. TAIL_WAIT: no more this
+ *              turn, there is no room; the owner pauses the tail before the next one
  *   replaced   what was read is no longer there (truncated, or written anew in place): the file
  *              begins again at 0
- *   copied     the same, but what was read stands in the file `to` now (copytruncate): `to` takes the
- *              place of `from`, owner and all, at to->read_at; `from` begins again at 0 with a new owner
+ *   copied     the same, but what was read stands in the file `to` now (copytruncate): `to` takes
+ *              the place of `from`, owner and all, at to->read_at; `from` begins again at 0 with a
+ *              new owner
  *   renamed    the file is known by another path now
  *   settled    asked before a file is closed: is everything that was read of it delivered?
  *   missed     so many bytes (0: nobody knows) that had not been read are gone
@@ -34,17 +35,20 @@
  * Which files. Only regular files are opened (O_NONBLOCK, then fstat); a symbolic link is followed
  * only if root or the owner of its target owns the link. A second name for an inode is left alone.
  * A file whose name no longer matches (renamed, deleted) stays open until it has been read to its
- * end, was quiet for TAIL_QUIET_MS and is delivered; its last bytes are then told with at_end. A file
- * that takes the place of another at its path is read only when the other has been read up to the end
- * it had then.
+ * end, was quiet for TAIL_QUIET_MS and is delivered; its last bytes are then told with at_end. A
+ * file that takes the place of another at its path is read only when the other has been read up to
+ * the end it had then.
  *
- * Copies. A new file of which the first bytes are those of a followed one may be a copy in the making:
- * it is held back until it is another one after all, or the followed one is truncated and the bytes
- * before its read_at are found in the copy (`copied`), or nothing has happened for COPY_HOLD_MS: then it
- * is read from 0, since in doubt data is sent again. tail_copy.c has the rules.
+ * Copies. A new file of which the first bytes are those of a followed one may be a copy in the
+ * making: it is held back until it is another one after all, or the followed one is truncated and
+ * the bytes before its read_at are found in the copy (`copied`), or nothing has happened for
+ * COPY_HOLD_MS: then it is read from 0, since in doubt data is sent again. tail_copy.c has the
+ * rules.
  *
  * Descriptors. At most open_max files are open, unless more have bytes that are not delivered: the
- * least recently active ones are shut, and opened again when they have news.
+ * least recently active ones are shut, and opened again when they have news. With twice as many
+ * open, files are shut also when they end in a part of a record that the owner has left. When the
+ * process runs out of descriptors the same is done, whatever open_max says.
  *
  * Polling. With `poll`, or when a directory cannot be watched, everything is looked at once in
  * TAIL_POLL_MS.
@@ -85,6 +89,7 @@ struct tail_file {
     bool unproven;             /* new, and not yet looked at for being a copy */
     int wd;                    /* its own watch, or -1 */
     uint64_t seen_end;         /* where the file ended when it was last looked at */
+    uint64_t told_end;         /* the owner has been told, and left, what stands up to here */
     uint64_t quiet_since_ms;   /* since when it ends there */
     uint64_t patience_ms;      /* the owner wants to hear when it has been quiet for so long */
     struct fingerprint before; /* of the bytes before read_at */
@@ -98,7 +103,6 @@ struct tail_file {
     char *left_path;            /* the path that it had before it lost or changed it */
     struct list link;           /* all files */
     struct list ready;          /* those with news */
-    struct list watched;        /* those with a watch of their own */
     struct list open;           /* those with a descriptor, the least recently active first */
     struct list orphans, patient, held, firsts, linked, left;
     void *owner;
@@ -147,11 +151,11 @@ void tail_close(struct tail *t, void (*on_closed)(void *ctx), void *ctx);
 /* Reading goes on at this offset; false when the bytes before it cannot be read. To be called from
  * `found`, or from `bytes`, which then uses none of what it was told, or between turns. */
 bool tail_seek(struct tail_file *f, uint64_t offset);
-/* Between turns, because a person wants it so: the same, also for a file that is shut, which then has
- * news; and what a checkpoint at this place must say. False: nothing has changed. */
+/* Between turns, because a person wants it so: the same, also for a file that is shut, which then
+ * has news; and what a checkpoint at this place must say. False: nothing has changed. */
 bool tail_rewind(struct tail_file *f, uint64_t offset, struct position *at);
-/* From `bytes`: tell me again when the file has been quiet for so long. tail_quiet_ms: how long it has
- * ended where the bytes told end; 0 when it does not end there. */
+/* From `bytes`: tell me again when the file has been quiet for so long. tail_quiet_ms: how long it
+ * has ended where the bytes told end; 0 when it does not end there. */
 void tail_patience(struct tail_file *f, uint64_t ms);
 uint64_t tail_quiet_ms(const struct tail_file *f);
 /* The file's own bytes, for the owner: how many were read, or -1 (also when it is shut). */

@@ -1,20 +1,22 @@
-/* Copies: copytruncate, with the copy where the glob matches it. logrotate copies app.log to app.log.1
- * and then truncates app.log. What was read of app.log must not be read again from the copy; what was
- * not yet read must be read from it; and only then is app.log read from 0.
+/* Copies: copytruncate, with the copy where the glob matches it. logrotate copies app.log to
+ * app.log.1 and then truncates app.log. What was read of app.log must not be read again from the
+ * copy; what was not yet read must be read from it; and only then is app.log read from 0.
  *
  * A new file whose first COPY_FIRST bytes are those of a followed file g is held back. Then
  *
- *   g begins again, and the copy holds the bytes before g's read_at:   it takes g's place (hand over)
+ *   g begins again, and the copy holds the bytes before g's read_at:   it takes g's place
  *   g begins again, and the copy ends before g's read_at, but was found, while g was whole, to have
- *     the same bytes at its end:                                        the same, read to its end
+ *     the same bytes at its end:                                      the same, read to its end
  *   it has other bytes where g's read_at is, or g is gone, or nothing has changed for hold_ms:
- *                                                                       it is a file like others, from 0
+ *                                                                     a file like others, from 0
  *
- * A file with the same first bytes may be anything: so nothing is skipped on that alone. Two files that
- * are the same up to g's read_at, with g truncated while we look, are one. */
+ * A file with the same first bytes may be anything: so nothing is skipped on that alone. Two files
+ * that are the same up to g's read_at, with g truncated while we look, are one. */
 #include <stdlib.h>
 
 #include "daemon/tail_in.h"
+
+#define LOOK_ALIKES_MAX 32 /* files with the same beginning, such as a CSV header, that are looked at */
 
 static struct list *bucket(struct tail *t, const struct fingerprint *first)
 {
@@ -30,26 +32,22 @@ void tail_learn_first(struct tail_file *f)
     if (!ok)
         return;
     f->first = first;
-    list_add_tail(bucket(f->tail, &first), &f->firsts);
+    list_add_tail(bucket(f->tail, &first)->next, &f->firsts); /* to the front */
+}
+
+/* Former copies begin like the file that was copied; that one is the one still written to. */
+void tail_is_active(struct tail_file *g)
+{
+    if (list_empty(&g->firsts))
+        return;
+    list_del(&g->firsts);
+    list_add_tail(bucket(g->tail, &g->first)->next, &g->firsts);
 }
 
 void tail_forget_first(struct tail_file *f)
 {
     f->first = (struct fingerprint){0};
     list_del(&f->firsts);
-}
-
-/* A followed file that begins with the same bytes, and has been read beyond them. */
-static struct tail_file *look_alike(struct tail_file *f, const struct fingerprint *first)
-{
-    LIST_FOR(it, save, bucket(f->tail, first))
-    {
-        struct tail_file *g = CONTAINER_OF(it, struct tail_file, firsts);
-        if (g != f && g->held_for == NULL && g->read_at >= COPY_FIRST &&
-            fingerprint_eq(&g->first, first))
-            return g;
-    }
-    return NULL;
 }
 
 /* The bytes before `end` are the same in both files. */
@@ -69,6 +67,34 @@ static bool has_what_was_read(const struct tail_file *f, const struct tail_file 
     return ok && fingerprint_eq(&before, &g->before);
 }
 
+/* The followed file that f may be a copy of, finished or in the making: it begins with the same bytes,
+ * has been read beyond them, and nothing speaks against it. */
+static struct tail_file *original_of(struct tail_file *f, const struct fingerprint *first,
+                                     uint64_t size)
+{
+    unsigned looked_at = 0;
+    LIST_FOR(it, save, bucket(f->tail, first))
+    {
+        struct tail_file *g = CONTAINER_OF(it, struct tail_file, firsts);
+        if (g == f || g->held_for != NULL || g->read_at < COPY_FIRST ||
+            !fingerprint_eq(&g->first, first))
+            continue;
+        if (size >= g->read_at ? has_what_was_read(f, g) : g->fd < 0 || same_before(f, g, size))
+            return g;
+        if (++looked_at == LOOK_ALIKES_MAX)
+            break;
+    }
+    return NULL;
+}
+
+/* While g is whole: is the copy, as far as it goes, the beginning of g? */
+static void prove(struct tail_file *f, uint64_t size)
+{
+    struct tail_file *g = f->held_for;
+    if (size != f->proven && g->fd >= 0 && same_before(f, g, size))
+        f->proven = size;
+}
+
 bool tail_hold(struct tail_file *f)
 {
     struct tail *t = f->tail;
@@ -76,10 +102,11 @@ bool tail_hold(struct tail_file *f)
     f->unproven = false;
     bool ok;
     struct fingerprint first = tail_fingerprint(f, COPY_FIRST, COPY_FIRST, &ok);
-    struct tail_file *g = ok && f->fd >= 0 ? look_alike(f, &first) : NULL;
-    if (g == NULL || (size >= g->read_at && !has_what_was_read(f, g)))
+    struct tail_file *g = ok ? original_of(f, &first, size) : NULL;
+    if (g == NULL)
         return false;
     f->held_for = g;
+    prove(f, size);
     f->seen_end = size;
     f->quiet_since_ms = tail_now(t);
     list_del(&f->ready);
@@ -90,10 +117,8 @@ bool tail_hold(struct tail_file *f)
     return true;
 }
 
-void tail_release_held(struct tail_file *f)
+static void release(struct tail_file *f)
 {
-    if (f->held_for == NULL)
-        return;
     f->held_for = NULL;
     list_del(&f->held);
     tail_wake(f);
@@ -105,12 +130,12 @@ void tail_release_held_for(struct tail_file *g)
     {
         struct tail_file *f = CONTAINER_OF(it, struct tail_file, held);
         if (f->held_for == g)
-            tail_release_held(f);
+            release(f);
     }
 }
 
-/* How far the copy can take over: g's read_at, or, when it ends before, its end, if it was proven to be
- * the beginning of g while g was whole; or UINT64_MAX. */
+/* How far the copy can take over: g's read_at, or, when it ends before, its end, if it was proven
+ * to be the beginning of g while g was whole; or UINT64_MAX. */
 static uint64_t take_over_at(const struct tail_file *f, const struct tail_file *g)
 {
     uint64_t size = tail_size(f);
@@ -146,8 +171,8 @@ bool tail_hand_over(struct tail_file *g)
         g->before = fingerprint_of(NULL, 0);
         t->ops.copied(t->ops.ctx, g, f);
         tail_learn_first(f);
-        f->news = true;
         tail_wake(f);
+        tail_follows_nobody(f); /* that might have been g itself */
         tail_follows(g, f);
         tail_release_held_for(g);
         return true;
@@ -156,16 +181,23 @@ bool tail_hand_over(struct tail_file *g)
     return false;
 }
 
-/* While g is whole: is the copy, as far as it goes, the beginning of g? */
-static void prove(struct tail_file *f, uint64_t size)
+void tail_prove_held(struct tail_file *g)
 {
-    struct tail_file *g = f->held_for;
-    if (size < g->read_at && g->fd >= 0 && same_before(f, g, size))
-        f->proven = size;
-    else if (size >= g->read_at && !has_what_was_read(f, g) && tail_size(g) >= g->read_at)
-        tail_release_held(f);
+    LIST_FOR(it, save, &g->tail->held)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, held);
+        if (f->held_for == g)
+            prove(f, tail_size(f));
+    }
 }
 
+/* It is another file after all; but if g has shrunk, that is for its next read to judge. */
+static bool is_no_copy(const struct tail_file *f, const struct tail_file *g, uint64_t size)
+{
+    return size >= g->read_at && !has_what_was_read(f, g) && tail_size(g) >= g->read_at;
+}
+
+/* As long as there are bytes of g to be looked at, it may turn out to be truncated. */
 void tail_tick_held(struct tail *t)
 {
     if (!list_empty(&t->held))
@@ -178,8 +210,9 @@ void tail_tick_held(struct tail *t)
             f->seen_end = size;
             f->quiet_since_ms = tail_now(t);
         }
-        if (tail_now(t) - f->quiet_since_ms >= t->hold_ms)
-            tail_release_held(f);
+        bool quiet = tail_now(t) - f->quiet_since_ms >= t->hold_ms;
+        if ((quiet && list_empty(&f->held_for->ready)) || is_no_copy(f, f->held_for, size))
+            release(f);
         else
             prove(f, size);
     }

@@ -1,6 +1,6 @@
-/* The directories that are watched, each with the path it is known by. A directory keeps its watch when
- * it is renamed, and its watch ends late when somebody holds a file in it open: so a path is asked
- * again whether it still leads there. */
+/* The directories that are watched, each with the path it is known by. A directory keeps its watch
+ * when it is renamed, and its watch ends late when somebody holds a file in it open: so a path is
+ * asked again whether it still leads there. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -83,9 +83,9 @@ void tail_forget_dir(struct tail *t, struct tail_dir *d)
     memmove(d, d + 1, (size_t)(&t->dirs[t->dirs_n] - d) * sizeof *d);
 }
 
-/* Those that the last scan had no use for, such as the one above a directory that exists by now; and
- * those of which it wants to hear less: a watch can only be made anew for that. Another tail may use
- * the same watch: it hears IN_IGNORED, and looks anew. */
+/* Those that the last scan had no use for, such as the one above a directory that exists by now;
+ * and those of which it wants to hear less: a watch can only be made anew for that. Another tail
+ * may use the same watch: it hears IN_IGNORED, and looks anew. */
 void tail_drop_old_dirs(struct tail *t)
 {
     size_t kept = 0, less_n = 0;
@@ -104,7 +104,7 @@ void tail_drop_old_dirs(struct tail *t)
             free(d->path);
     }
     t->dirs_n = kept;
-    bool news;
+    bool news = false;
     for (size_t i = 0; i < less_n; i++) {
         tail_watch_dir(t, less[i], false, &news);
         free(less[i]);
@@ -123,6 +123,8 @@ bool tail_watch_dir(struct tail *t, const char *path, bool names, bool *news)
     }
     if (wd == -ENOENT || wd == -ENOTDIR)
         return false;
+    if (wd == -EACCES && !names)
+        return true; /* it may be passed through, not read; nobody tells when it is moved */
     tail_complain(t, path,
                   wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached; polling"
                                 : strerror(-wd));

@@ -34,16 +34,20 @@ struct tail {
     bool linked_dirs; /* some directory on the way is a link */
     bool dangling; /* the last scan saw a link that leads nowhere yet */
     bool scan_due; /* the idle begins with a scan: one for all the events of a turn */
+    bool scanning; /* who has lost its name may get another one yet */
+    bool unsorted; /* files were found that may be older than others on the ready list */
     unsigned scan;
     uint64_t quiet_ms, poll_ms, hold_ms;
-    uint64_t poll_at_ms, tick_at_ms, retry_at_ms; /* when the timer is wanted; UINT64_MAX: not */
+    /* When the timer is wanted; UINT64_MAX: not. */
+    uint64_t poll_at_ms, tick_at_ms, retry_at_ms, rescan_at_ms;
     size_t record_max, open_max, open_n;
     uv_idle_t idle;
     uv_timer_t timer;
     unsigned handles_open;
-    struct list files, ready, watched, open, orphans, patient, held, linked, left;
+    struct list files, ready, open, orphans, patient, held, linked, left;
     struct list *firsts;      /* TAIL_FIRSTS of them */
-    void *by_path, *by_inode; /* tsearch trees of struct tail_file; orphans are not in by_path */
+    /* tsearch trees of struct tail_file; by_path: not the orphans, by_wd: with a watch of their own */
+    void *by_path, *by_inode, *by_wd;
     struct tail_dir *dirs;    /* sorted by wd */
     size_t dirs_n, dirs_cap;
     struct tail_file *moving; /* shut, and gone from its name: the next event may say whereto */
@@ -69,9 +73,12 @@ static inline int64_t tail_mtime_ns(const struct stat *st)
 /* tail.c */
 struct tail_file *tail_find_path(const struct tail *t, const char *path);
 struct tail_file *tail_find_inode(const struct tail *t, uint64_t device, uint64_t inode);
+struct tail_file *tail_find_wd(const struct tail *t, int wd);
 struct tail_file *tail_adopt(struct tail *t, const char *path, int fd, const struct stat *st);
 void tail_rename(struct tail_file *f, const char *path); /* known again under this name */
+void tail_unname(struct tail_file *f); /* an orphan, for now without what keeps one alive */
 void tail_orphan(struct tail_file *f);
+void tail_gone(struct tail_file *f); /* shut, and nobody can open it any more */
 void tail_wake(struct tail_file *f); /* it may have news */
 void tail_forget(struct tail_file *f);
 void tail_watch_itself(struct tail_file *f);
@@ -79,6 +86,7 @@ void tail_unwatch_itself(struct tail_file *f);
 void tail_kick(struct tail *t);      /* let the idle run if there is reason to */
 void tail_arm_timer(struct tail *t); /* for the earliest of what waits for a time */
 void tail_follows(struct tail_file *f, struct tail_file *before); /* read it after that one */
+void tail_follows_nobody(struct tail_file *f);
 void tail_complain(struct tail *t, const char *path, const char *what); /* each once */
 
 /* tail_read.c */
@@ -86,6 +94,7 @@ size_t tail_read(struct tail_file *f, bool *wait);
 struct fingerprint tail_fingerprint(const struct tail_file *f, uint64_t end, size_t n, bool *ok);
 
 /* tail_open.c */
+/* -EMFILE: there are no descriptors; less than 0: it is not to be followed, or not now. */
 int tail_open_path(struct tail *t, const char *path, struct stat *st);
 void tail_opened(struct tail_file *f, int fd);
 void tail_closed(struct tail_file *f);
@@ -97,6 +106,7 @@ void tail_trim(struct tail *t);
 bool tail_still_there(const struct tail_file *f);
 void tail_consider(struct tail *t, const char *path, bool event);
 void tail_settle_moving(struct tail *t);
+void tail_sort_ready(struct tail *t); /* the oldest file first */
 
 /* tail_dirs.c */
 struct tail_dir *tail_find_dir(struct tail *t, int wd);
@@ -113,7 +123,8 @@ bool tail_hold(struct tail_file *f); /* true: it may be a copy, and must wait */
 /* `f` is about to begin again; true: a copy has taken its place, and the owner knows. */
 bool tail_hand_over(struct tail_file *f);
 void tail_tick_held(struct tail *t);
-void tail_release_held(struct tail_file *f);
+void tail_prove_held(struct tail_file *g); /* while what was read of g is still there */
+void tail_is_active(struct tail_file *g);
 void tail_release_held_for(struct tail_file *g);
 
 #endif

@@ -1,7 +1,7 @@
-/* Which files are opened, and for how long. A file that has been read and delivered may be shut to keep
- * within open_max; its position is worked out while it is still open. It is opened again by its path
- * when it has news, and must then be the same inode; the bytes before read_at are checked by the
- * reading anyway. */
+/* Which files are opened, and for how long. A file that has been read and delivered may be shut to
+ * keep within open_max; its position is worked out while it is still open. It is opened again by
+ * its path when it has news, and must then be the same inode; the bytes before read_at are checked
+ * by the reading anyway. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -11,7 +11,7 @@
 
 #define TRIM_TRIES 64   /* files looked at for one that can be shut */
 #define SPARE_MAX  1024 /* descriptors left to others; at most a quarter */
-#define RETRY_MS   1000 /* after the process ran out of descriptors */
+#define RESCAN_MS  1000 /* after the process ran out of descriptors: nobody tells when there are some */
 
 /* ---- opening ---- */
 
@@ -39,16 +39,43 @@ static bool is_one_of_the_last(int fd)
     return (rlim_t)fd >= limit.rlim_cur - spare;
 }
 
+static bool is_lack(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+/* One complaint will do for all the files that cannot be opened for lack of descriptors. */
 static void complain_open(struct tail *t, const char *path)
 {
-    if (errno == ENOENT || errno == ENOTDIR)
+    int error = errno;
+    if (error == ENOENT || error == ENOTDIR)
         return;
-    tail_complain(t, path, strerror(errno));
+    if (!is_lack(error) || t->rescan_at_ms == UINT64_MAX)
+        tail_complain(t, path, strerror(error));
     t->incomplete = true;
-    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
-        t->polling = true; /* nobody tells when there are descriptors again */
-        t->poll_at_ms = tail_now(t) + RETRY_MS;
+    if (is_lack(error) && !t->once && t->rescan_at_ms == UINT64_MAX) {
+        t->rescan_at_ms = tail_now(t) + RESCAN_MS;
         tail_arm_timer(t);
+    }
+}
+
+static bool shut_one(struct tail *t);
+
+/* When there are no descriptors left, those of files that have been read are given up for it. */
+static int open_sparing(struct tail *t, const char *path, int flags)
+{
+    for (;;) {
+        int fd = open(path, flags), error = errno;
+        if (fd >= 0 && !is_one_of_the_last(fd))
+            return fd;
+        if (fd >= 0) {
+            close(fd);
+            error = EMFILE;
+        }
+        if ((error != EMFILE && error != ENFILE) || !shut_one(t)) {
+            errno = error;
+            return -1;
+        }
     }
 }
 
@@ -67,12 +94,9 @@ int tail_open_path(struct tail *t, const char *path, struct stat *st)
         tail_complain(t, path, "not a regular file, passed over");
         return -1;
     }
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (is_link ? 0 : O_NOFOLLOW));
-    if (fd >= 0 && is_one_of_the_last(fd)) {
-        close(fd);
-        fd = -1;
-        errno = EMFILE;
-    }
+    int fd = open_sparing(t, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
+                                       (is_link ? 0 : O_NOFOLLOW));
+    bool lack = fd < 0 && is_lack(errno);
     if (fd < 0 || fstat(fd, st) != 0) {
         complain_open(t, path);
     } else if (!S_ISREG(st->st_mode)) {
@@ -84,7 +108,7 @@ int tail_open_path(struct tail *t, const char *path, struct stat *st)
     }
     if (fd >= 0)
         close(fd);
-    return -1;
+    return lack ? -EMFILE : -1;
 }
 
 void tail_opened(struct tail_file *f, int fd)
@@ -113,27 +137,30 @@ void tail_touch(struct tail_file *f)
 
 /* ---- shutting ---- */
 
+/* With twice too many open, one that ends in half a record has to do: else a thousand of those would
+ * leave no descriptor for the others, for ever. If it is deleted while it is shut, that half is missed,
+ * and told so. */
 static bool can_be_shut(struct tail_file *f)
 {
-    bool idle = list_empty(&f->ready) && f->read_at == f->seen_end;
+    const struct tail *t = f->tail;
+    bool too_many = t->open_n >= t->open_max && t->open_n - t->open_max >= t->open_max;
+    bool idle = list_empty(&f->ready) && (f->read_at == f->seen_end || too_many);
     return !f->orphan && f->held_for == NULL && (idle || !f->told) &&
            f->tail->ops.settled(f->tail->ops.ctx, f) &&
            tail_position(f, f->read_at, &f->shut_at);
 }
 
-/* Shuts the least recently active file that can be. False: none can. */
+/* Shuts the least recently active file that can be. False: none of those looked at can; they go to the
+ * back, so that it is the turn of others next time. */
 static bool shut_one(struct tail *t)
 {
-    unsigned tries = 0;
-    LIST_FOR(it, save, &t->open)
-    {
-        struct tail_file *f = CONTAINER_OF(it, struct tail_file, open);
+    for (size_t tries = min_size(t->open_n, TRIM_TRIES); tries > 0; tries--) {
+        struct tail_file *f = LIST_FIRST(&t->open, struct tail_file, open);
         if (can_be_shut(f)) {
             tail_closed(f);
             return true;
         }
-        if (++tries == TRIM_TRIES)
-            break;
+        tail_touch(f);
     }
     return false;
 }
@@ -146,18 +173,17 @@ void tail_trim(struct tail *t)
 
 /* ---- opening again ---- */
 
-/* Its name leads elsewhere, or nowhere. Perhaps an event that is on its way tells whereto it went; if
- * not, what was written since is gone. */
+/* Its name leads elsewhere, or nowhere. Perhaps an event that is on its way tells whereto it went;
+ * if not, what was written since is gone. */
 static void cannot_reopen(struct tail_file *f)
 {
     struct tail *t = f->tail;
     list_del(&f->ready);
+    t->incomplete |= t->once;
     if (tail_still_there(f))
-        return; /* out of descriptors, or of rights: the next event, or scan, tries again */
-    if (f->news)
-        t->ops.missed(t->ops.ctx, f, 0, "gone while its descriptor was closed");
-    tail_forget(f);
-    t->scan_due = true; /* whoever has its name now */
+        return; /* no right to read it: the next event, or scan, tries again */
+    tail_gone(f);
+    t->scan_due = !t->once; /* whoever has its name now */
 }
 
 bool tail_reopen(struct tail_file *f)
@@ -171,10 +197,13 @@ bool tail_reopen(struct tail_file *f)
     int fd = f->orphan ? -1 : tail_open_path(t, f->path, &st);
     if (fd >= 0 && st.st_ino == f->inode && st.st_dev == f->device) {
         tail_opened(f, fd);
+        if (!list_empty(&f->linked) || st.st_nlink > 1)
+            tail_watch_itself(f);
         return true;
     }
     if (fd >= 0)
         close(fd);
-    cannot_reopen(f);
+    if (fd != -EMFILE) /* else it is tried again soon */
+        cannot_reopen(f);
     return false;
 }

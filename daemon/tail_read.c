@@ -47,6 +47,7 @@ bool tail_seek(struct tail_file *f, uint64_t offset)
         return false;
     f->before = before;
     f->read_at = offset;
+    f->told_end = 0;
     return true;
 }
 
@@ -80,6 +81,23 @@ bool tail_position(struct tail_file *f, uint64_t offset, struct position *at)
     at->offset = offset;
     at->head = head;
     at->tail = tail;
+    return true;
+}
+
+bool tail_rewind(struct tail_file *f, uint64_t offset, struct position *at)
+{
+    if (f->fd < 0 && !tail_reopen(f))
+        return false;
+    const uint64_t read_at = f->read_at;
+    const struct fingerprint before = f->before;
+    if (!tail_seek(f, offset))
+        return false;
+    if (!tail_position(f, offset, at)) {
+        f->read_at = read_at;
+        f->before = before;
+        return false;
+    }
+    tail_wake(f);
     return true;
 }
 
@@ -140,7 +158,7 @@ static void start_over(struct tail_file *f)
         f->before = fingerprint_of(NULL, 0);
         t->ops.replaced(t->ops.ctx, f);
     }
-    f->seen_end = 0;
+    f->seen_end = f->told_end = 0;
     tail_forget_first(f);
 }
 
@@ -154,6 +172,8 @@ static void move_on(struct tail_file *f, const char *chunk, size_t used)
     f->before = fingerprint_of(chunk + end - n, n);
     if (f->first.n == 0 && f->read_at >= COPY_FIRST)
         tail_learn_first(f);
+    else
+        tail_is_active(f);
 }
 
 /* A record did not fit the chunk: read more at a time, up to the longest record there may be. */
@@ -213,10 +233,12 @@ static bool read_chunk(struct tail_file *f, size_t want, size_t *n)
         struct fingerprint before = fingerprint_of(t->chunk, f->before.n);
         same = fingerprint_eq(&before, &f->before);
     }
-    if (same)
+    if (same) {
         *n = (size_t)got - f->before.n;
-    else
+        tail_prove_held(f);
+    } else {
         start_over(f);
+    }
     return same;
 }
 
@@ -225,6 +247,7 @@ static void give_up(struct tail_file *f)
 {
     tail_complain(f->tail, f->path, "a record is longer than can be read; waiting for more");
     list_del(&f->ready);
+    f->news = false;
 }
 
 /* What is left to do with a file after its bytes were told. */
@@ -266,6 +289,8 @@ size_t tail_read(struct tail_file *f, bool *wait)
     if (f->read_at != at)
         return n; /* the owner has sought another place: the file stays ready */
     move_on(f, t->chunk, used);
+    if (!*wait)
+        f->told_end = at + (n < want ? n : used);
     if (!*wait)
         after_bytes(f, n == want && n > 0, last, used);
     return n;

@@ -115,6 +115,7 @@ static void take_up_new(struct tail *t, const char *path, int fd, const struct s
         tail_learn_first(f);
     if (f->read_at != f->seen_end || t->once)
         tail_wake(f);
+    t->unsorted = true;
     tail_trim(t);
 }
 
@@ -150,7 +151,7 @@ void tail_consider(struct tail *t, const char *path, bool event)
             bool changed = (uint64_t)st.st_size != known->seen_end ||
                            tail_mtime_ns(&st) != known->mtime_ns;
             known->mtime_ns = tail_mtime_ns(&st);
-            if (event || changed)
+            if (event || changed || known->news)
                 tail_wake(known);
             return;
         }
@@ -169,9 +170,10 @@ static void lose_name(struct tail_file *f)
         tail_orphan(f);
         return;
     }
-    if (f->news)
-        t->ops.missed(t->ops.ctx, f, 0, "gone while its descriptor was closed");
-    tail_forget(f);
+    if (t->scanning)
+        tail_unname(f);
+    else
+        tail_gone(f);
 }
 
 /* The next event did not tell whereto it went. */
@@ -416,9 +418,10 @@ static int ready_by_age(const void *a, const void *b)
     return strcmp(x->path, y->path);
 }
 
-static void sort_ready(struct tail *t)
+void tail_sort_ready(struct tail *t)
 {
     size_t n = 0;
+    t->unsorted = false;
     LIST_FOR(it, save, &t->ready)
     {
         n++;
@@ -436,15 +439,25 @@ static void sort_ready(struct tail *t)
     free(files);
 }
 
-/* Files that were renamed are found again by their inode in the walk; who has no name then is an
- * orphan, or, if it is shut, lost. */
-static void check_names(struct tail *t, bool shut_too)
+/* Files that were renamed are found again by their inode among the candidates; who has no name then
+ * is an orphan, or, if it is shut, lost. */
+static void check_names(struct tail *t)
 {
     LIST_FOR(it, save, &t->files)
     {
         struct tail_file *f = CONTAINER_OF(it, struct tail_file, link);
-        if (!f->orphan && (f->fd >= 0) != shut_too && !tail_still_there(f))
+        if (!f->orphan && !tail_still_there(f))
             lose_name(f);
+    }
+}
+
+static void drop_nameless(struct tail *t)
+{
+    LIST_FOR(it, save, &t->files)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, link);
+        if (f->orphan && f->fd < 0)
+            tail_gone(f);
     }
 }
 
@@ -453,14 +466,16 @@ void tail_scan(struct tail *t)
     t->scan_due = false;
     struct walk w = {.t = t};
     walk_all(&w);
-    check_names(t, false);
+    t->scanning = true;
+    check_names(t);
     qsort(w.found, w.n, sizeof *w.found, by_age);
     for (size_t i = 0; i < w.n; i++)
         tail_consider(t, w.found[i].path, false);
-    check_names(t, true);
+    t->scanning = false;
+    drop_nameless(t);
     free_candidates(&w);
     free(w.found);
-    sort_ready(t);
+    tail_sort_ready(t);
     tail_arm_timer(t);
     tail_kick(t);
 }
@@ -469,18 +484,14 @@ void tail_scan(struct tail *t)
 
 static void on_file_event(struct tail *t, int wd, uint32_t mask)
 {
-    LIST_FOR(it, save, &t->watched)
-    {
-        struct tail_file *f = CONTAINER_OF(it, struct tail_file, watched);
-        if (f->wd != wd)
-            continue;
-        if (mask & IN_IGNORED) { /* another tail follows the file too, and has dropped the watch */
-            tail_unwatch_itself(f);
-            tail_watch_itself(f);
-        }
-        tail_wake(f);
+    struct tail_file *f = tail_find_wd(t, wd);
+    if (f == NULL)
         return;
+    if (mask & IN_IGNORED) { /* another tail follows the file too, and has dropped the watch */
+        tail_unwatch_itself(f);
+        tail_watch_itself(f);
     }
+    tail_wake(f);
 }
 
 static void on_name(struct tail *t, uint32_t mask, uint32_t cookie, const char *path)
@@ -536,7 +547,7 @@ void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const ch
     if (!join(path, d->path, name))
         return;
     if (t->moving != NULL && (mask & IN_MOVED_TO) && cookie == t->moving_cookie &&
-        !glob_match(t->glob, path)) {
+        (is_packed(path) || !glob_match(t->glob, path))) {
         on_moved_out(t, path);
         return;
     }

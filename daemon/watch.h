@@ -4,11 +4,12 @@
  * IN_Q_OVERFLOW is told (`overflow`), and means that anything may have happened: look at
  * everything again.
  *
- * watch_dir tells what happens to the names in a directory and to their files (names), or only that the
- * directory itself is moved or removed. watch_dir and watch_file return a watch descriptor (the same one for the same inode), or -errno:
- * ENOSPC means the limit of watches is reached. Events are told as event(ctx, wd, mask, cookie, name);
- * name is "" for the watched object itself. IN_IGNORED is told too: the descriptor is gone.
- * watch_drop forgets one. At most WATCH_READ_MAX bytes of events are told a turn.
+ * watch_dir tells what happens to the names in a directory and to their files (names), or only that
+ * the directory itself is moved or removed. watch_dir and watch_file return a watch descriptor (the
+ * same one for the same inode), or -errno: ENOSPC means the limit of watches is reached. Events are
+ * told as event(ctx, wd, mask, cookie, name); name is "" for the watched object itself. IN_IGNORED
+ * is told too: the descriptor is gone. watch_drop forgets one. At most WATCH_READ_MAX bytes of
+ * events are told a turn.
  */
 #ifndef DAEMON_WATCH_H
 #define DAEMON_WATCH_H

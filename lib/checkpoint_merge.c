@@ -2,7 +2,8 @@
  * one are sorted by id once; each recent entry then finds its place, or goes to the end of its
  * source. Paths change hands: an entry whose path is NULL has been taken.
  *
- * When memory runs out, the whole checkpoint may be half merged, and is only good for being released.
+ * When memory runs out, the whole checkpoint may be half merged, and is only good for being
+ * released.
  */
 #include "lib/position.h"
 
@@ -40,8 +41,9 @@ static struct place *sort_places(const struct checkpoint *c, size_t n)
     return places;
 }
 
-/* The source of that name in the whole checkpoint; added, with nothing in it, when there is none. */
-static struct checkpoint_source *source_of(struct checkpoint *c, const struct checkpoint_source *like)
+/* The source of that name in the whole checkpoint; added, with nothing in it, when it has none. */
+static struct checkpoint_source *source_of(struct checkpoint *c,
+                                           const struct checkpoint_source *like)
 {
     for (size_t i = 0; i < c->sources_n; i++)
         if (strcmp(c->sources[i].name, like->name) == 0)

@@ -8,9 +8,10 @@
  *
  * Checked here, beyond single values: at least one stream and one source; a source's stream exists;
  * names of streams and sources match [A-Za-z0-9_.-]{1,64} and are unique; options that
- * belong to a format (`record:`, `columns:`, `pattern:`, ...) stand with it; parse and print together; a shape compiles (shape_new); a
- * stream ARN is one, and its region agrees with `region:`; the endpoint is a URL; region is there;
- * file globs, state_dir, control and ca_bundle are absolute paths; times and sizes carry units.
+ * belong to a format (`record:`, `columns:`, `pattern:`, ...) stand with it; parse and print
+ * together; a shape compiles (shape_new); a stream ARN is one, and its region agrees with
+ * `region:`; the endpoint is a URL; region is there; file globs, state_dir, control and ca_bundle
+ * are absolute paths; times and sizes carry units.
  *
  * config_diff compares two configurations row by row: for each difference `tell` gets a line like
  * "streams.crimes.buffer: 64MiB -> 128MiB (needs a restart)", and the function returns how many of

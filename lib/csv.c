@@ -227,3 +227,11 @@ size_t csv_pass_line(struct str text, bool at_end, bool *over)
         return at;
     return at + (cr && !last && text.p[at + 1] == '\n' ? 2 : 1);
 }
+
+size_t csv_last_end(struct str text)
+{
+    size_t at = text.n;
+    while (at > 0 && text.p[at - 1] != '\n' && text.p[at - 1] != '\r')
+        at--;
+    return at;
+}

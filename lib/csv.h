@@ -47,5 +47,7 @@ enum csv_result csv_row_next(struct csv_row *row, struct str text, char delimite
 /* Passes over one line, quotes or not: how many bytes. *over: its end was among them (a CR at the
  * very end is left, for an LF may follow it). */
 size_t csv_pass_line(struct str text, bool at_end, bool *over);
+/* Behind the last LF or CR; 0: there is none. */
+size_t csv_last_end(struct str text);
 
 #endif

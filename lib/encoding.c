@@ -94,10 +94,10 @@ static size_t fit_utf8(const unsigned char *p, size_t n, size_t room)
 {
     if (n <= room)
         return n;
-    for (size_t back = 0; back < 4 && back < room; back++)
-        if ((p[room - back] & 0xc0) != 0x80)
-            return room - back;
-    return room;
+    size_t at = room;
+    while (at > 0 && room - at < 4 && (p[at] & 0xc0) == 0x80)
+        at--;
+    return p[at] >= 0xc0 ? at : room;
 }
 
 static size_t utf8_n(uint32_t unit)

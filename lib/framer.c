@@ -41,26 +41,38 @@ static size_t find_wide(const struct framer *f, struct str text, size_t from, si
     return SIZE_MAX;
 }
 
-size_t framer_find(const struct framer *f, struct str text, size_t from, size_t to)
+/* `unit` says the same as the encoding: where it is a constant, the compiler makes one form of each
+ * of these for bytes, and that is the hot path. */
+static inline size_t find(const struct framer *f, struct str text, size_t from, size_t to,
+                          size_t unit)
 {
     if (from >= to)
         return SIZE_MAX;
-    if (encoding_is_utf16(f->encoding))
+    if (unit == 2)
         return find_wide(f, text, from, to);
     const char *lf = memchr(text.p + from, '\n', to - from);
     return lf != NULL ? (size_t)(lf - text.p) : SIZE_MAX;
 }
 
-static bool is_cr(const struct framer *f, struct str text, size_t at)
+static inline bool is_cr(const struct framer *f, struct str text, size_t at, size_t unit)
 {
-    return encoding_is_utf16(f->encoding) ? is_unit(f->encoding, text.p + at, '\r')
-                                          : text.p[at] == '\r';
+    return unit == 2 ? is_unit(f->encoding, text.p + at, '\r') : text.p[at] == '\r';
+}
+
+static inline size_t text_end(const struct framer *f, struct str text, size_t from, size_t lf,
+                              size_t unit)
+{
+    return lf >= from + unit && is_cr(f, text, lf - unit, unit) ? lf - unit : lf;
+}
+
+size_t framer_find(const struct framer *f, struct str text, size_t from, size_t to)
+{
+    return find(f, text, from, to, framer_unit(f));
 }
 
 size_t framer_text_end(const struct framer *f, struct str text, size_t from, size_t lf)
 {
-    size_t unit = framer_unit(f);
-    return lf >= from + unit && is_cr(f, text, lf - unit) ? lf - unit : lf;
+    return text_end(f, text, from, lf, framer_unit(f));
 }
 
 size_t framer_last_end(enum shape_encoding encoding, struct str text, uint64_t offset)
@@ -123,10 +135,31 @@ static enum frame_result oversize(struct framer *f, struct str text, size_t max,
 }
 
 /* More than `max` bytes without LF: might it still be `max` of them, CR and LF? */
-static bool may_be_cr(const struct framer *f, struct str text, size_t max, size_t n)
+static inline bool may_be_cr(const struct framer *f, struct str text, size_t max, size_t n,
+                             size_t unit)
 {
-    size_t unit = framer_unit(f);
-    return n < max + unit || (n < max + 2 * unit && is_cr(f, text, max));
+    return n < max + unit || (n < max + 2 * unit && is_cr(f, text, max, unit));
+}
+
+static inline enum frame_result next_line(struct framer *f, struct str text, size_t max,
+                                          bool at_end, struct frame *frame, size_t unit)
+{
+    max -= max % unit;
+    size_t n = max < SIZE_MAX - 2 * unit ? min_size(text.n, max + 2 * unit) : text.n;
+    size_t lf = find(f, text, f->looked, n, unit);
+    if (lf != SIZE_MAX) {
+        size_t data_n = text_end(f, text, 0, lf, unit);
+        if (data_n > max)
+            return oversize(f, text, max, frame);
+        return record(f, text, data_n, lf + unit, frame);
+    }
+    if (n > max && (at_end || !may_be_cr(f, text, max, n, unit)))
+        return oversize(f, text, max, frame);
+    if (at_end && n > 0)
+        return record(f, text, n, n, frame);
+    f->looked = n - n % unit;
+    *frame = (struct frame){.used = 0};
+    return FRAME_MORE;
 }
 
 enum frame_result framer_line(struct framer *f, struct str text, size_t max, bool at_end,
@@ -134,21 +167,7 @@ enum frame_result framer_line(struct framer *f, struct str text, size_t max, boo
 {
     if (f->skipping)
         return skip_line(f, text, at_end, frame);
-    size_t unit = framer_unit(f);
-    max -= max % unit;
-    size_t n = max < SIZE_MAX - 2 * unit ? min_size(text.n, max + 2 * unit) : text.n;
-    size_t lf = framer_find(f, text, f->looked, n);
-    if (lf != SIZE_MAX) {
-        size_t data_n = framer_text_end(f, text, 0, lf);
-        if (data_n > max)
-            return oversize(f, text, max, frame);
-        return record(f, text, data_n, lf + unit, frame);
-    }
-    if (n > max && (at_end || !may_be_cr(f, text, max, n)))
-        return oversize(f, text, max, frame);
-    if (at_end && n > 0)
-        return record(f, text, n, n, frame);
-    f->looked = n - n % unit;
-    *frame = (struct frame){.used = 0};
-    return FRAME_MORE;
+    if (encoding_is_utf16(f->encoding))
+        return next_line(f, text, max, at_end, frame, 2);
+    return next_line(f, text, max, at_end, frame, 1);
 }

@@ -59,7 +59,7 @@ enum frame_result framer_skip(struct framer *f, struct str text, bool at_end, st
 
 /* For framings built of lines. Offsets count from the start of a record. */
 size_t framer_unit(const struct framer *f);
-/* Where the first LF in text[from, to) stands; SIZE_MAX: there is none. `from` is a unit's start. */
+/* Where the first LF in text[from, to) stands; SIZE_MAX: there is none. `from` begins a unit. */
 size_t framer_find(const struct framer *f, struct str text, size_t from, size_t to);
 /* Where the text of a line ends that began at `from` and whose LF stands at `lf`. */
 size_t framer_text_end(const struct framer *f, struct str text, size_t from, size_t lf);

@@ -1,12 +1,12 @@
-/* Braces are expanded first, into plain patterns; a plain pattern is cut at its slashes. Matching goes
- * component by component; only ** needs to try more than one way, and it does so without recursion:
- * the last ** seen is the only one to come back to, as with * in a line of text. */
+/* Braces are expanded first, into plain patterns; a plain pattern is cut at its slashes. Matching
+ * goes component by component; only ** needs to try more than one way, and it does so without
+ * recursion: the last ** seen is the only one to come back to, as with * in a line of text. */
 #include "lib/glob.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>
 
-/* ---- braces ------------------------------------------------------------------------------------ */
+/* ---- braces ---- */
 
 struct expansion {
     char **texts;
@@ -95,7 +95,7 @@ static int expand(struct expansion *x, const char *text, unsigned depth)
     return 0;
 }
 
-/* ---- components ------------------------------------------------------------------------------------ */
+/* ---- components ---- */
 
 static bool has_wildcard(const char *text)
 {
@@ -108,8 +108,8 @@ static bool has_wildcard(const char *text)
     return false;
 }
 
-/* Where the bracket expression that starts at `text` ends: at its ']', or at the NUL. A ']' right at its
- * beginning, one behind a backslash, and the one of a class like [:digit:] do not end it. */
+/* Where the bracket expression that starts at `text` ends: at its ']', or at the NUL. A ']' right
+ * at its beginning, one behind a backslash, and the one of a class like [:digit:] do not end it. */
 static const char *bracket_end(const char *text)
 {
     text += text[1] == '!' || text[1] == '^' ? 2 : 1;
@@ -129,10 +129,14 @@ static const char *bracket_end(const char *text)
 static const char *what_is_open(const char *text)
 {
     for (; *text != '\0'; text++) {
-        if (*text == '\\' && *++text == '\0')
-            return "a backslash with nothing behind it";
-        if (*text == '[' && text[-1] != '\\' && *(text = bracket_end(text)) == '\0')
-            return "a '[' that is not closed";
+        if (*text == '\\') {
+            if (*++text == '\0')
+                return "a backslash with nothing behind it";
+        } else if (*text == '[') {
+            text = bracket_end(text);
+            if (*text == '\0')
+                return "a '[' that is not closed";
+        }
     }
     return NULL;
 }
@@ -262,7 +266,7 @@ void glob_free(struct glob *g)
     free(g);
 }
 
-/* ---- matching ------------------------------------------------------------------------------------- */
+/* ---- matching ---- */
 
 bool glob_component_match(const struct glob_component *c, const char *name)
 {
@@ -273,8 +277,8 @@ bool glob_component_match(const struct glob_component *c, const char *name)
     return fnmatch(c->text, name, FNM_PERIOD) == 0;
 }
 
-/* The component of the path that starts at *at (behind its slash); moves *at to the next. False: it is
- * empty or too long for a name, or a slash ends the path. */
+/* The component of the path that starts at *at (behind its slash); moves *at to the next. False: it
+ * is empty or too long for a name, or a slash ends the path. */
 static bool take(const char **at, char *name, size_t cap)
 {
     size_t n = strcspn(*at, "/");
@@ -293,6 +297,8 @@ static bool match(const struct glob_alternative *a, const char *path)
     const char *at = path, *back = NULL;
     while (*at != '\0') {
         if (i < a->n && a->components[i].kind == GLOB_DEEP) {
+            if (i + 1 == a->n)
+                return true; /* all that is below, hidden or not */
             deep = i++; /* it may stand for nothing */
             back = at;
             continue;
@@ -300,8 +306,7 @@ static bool match(const struct glob_alternative *a, const char *path)
         if (i < a->n && take(&at, name, sizeof name) &&
             glob_component_match(&a->components[i], name)) {
             i++;
-            if (i < a->n || *at == '\0')
-                continue;
+            continue;
         }
         if (deep == SIZE_MAX)
             return false;

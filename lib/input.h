@@ -62,6 +62,8 @@ struct input {
     size_t pending; /* bytes offered last that were not used */
     bool reshaped;  /* and not looked at since: lines among them may be an event now */
     uint64_t dead;              /* records of it that became dead letters before the ring */
+    uint64_t no_match;          /* lines of it that are not of the format */
+    uint64_t dropped;           /* and those of them that were dropped */
     const char *missing_column; /* asked for, and not in the header bound last; NULL: none */
 };
 

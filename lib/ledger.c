@@ -1,9 +1,9 @@
-/* Entries stand in three lists: their source's, the order in which they were touched, and, once they
- * were left, a bucket by inode. Saving walks the second from its young end; finding walks a bucket.
- * So what a turn costs goes with what happened in it, not with how many files are known.
+/* Entries stand in three lists: their source's, the order in which they were touched, and, once
+ * they were left, a bucket by inode. Saving walks the second from its young end; finding walks a
+ * bucket. So what a turn costs goes with what happened in it, not with how many files are known.
  *
- * How it fails: without memory for more buckets they only get longer; a document for which there is no
- * memory is a failed buf, and a failed save.
+ * How it fails: without memory for more buckets they only get longer; a document for which there is
+ * no memory is a failed buf, and a failed save.
  */
 #include "lib/ledger.h"
 
@@ -159,7 +159,7 @@ static struct list *bucket_of(const struct ledger_source *s, uint64_t inode)
     return &s->buckets[(inode * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (s->buckets_n - 1)];
 }
 
-/* Keeps the order of the entries that have one inode. */
+/* Keeps the order. */
 static void grow_buckets(struct ledger_source *s)
 {
     struct ledger_source grown = {.buckets_n = 2 * s->buckets_n};
@@ -189,8 +189,8 @@ static void forget_place(struct ledger_file *f)
     f->source->left_n--;
 }
 
-/* Before the entries of the same inode that were seen earlier. Those that are live again may have any
- * seen_s by now, and do not count. */
+/* Before the entries that were seen earlier. Those that are live again may have any seen_s by now,
+ * and do not count. */
 static void give_place(struct ledger_file *f)
 {
     struct ledger_source *s = f->source;
@@ -201,7 +201,7 @@ static void give_place(struct ledger_file *f)
     LIST_FOR(it, save, before)
     {
         const struct ledger_file *g = CONTAINER_OF(it, struct ledger_file, by_inode);
-        if (!g->live && g->at.inode == f->at.inode && g->seen_s <= f->seen_s) {
+        if (!g->live && g->seen_s <= f->seen_s) {
             before = it;
             break;
         }
@@ -430,7 +430,6 @@ static void encode_recent(const struct ledger *l, struct buf *out)
 void ledger_begin_save(struct ledger *l, struct buf *out, bool *whole)
 {
     *whole = l->saving_whole = must_be_whole(l);
-    l->before_whole_at = l->whole_at;
     if (l->saving_whole) {
         l->generation++;
         l->whole_at = l->clock;
@@ -448,8 +447,7 @@ void ledger_end_save(struct ledger *l, bool ok)
         l->saved_at = l->clock - 1; /* beginning it moved the clock */
     if (ok || !l->saving_whole)
         return;
-    l->whole_at = l->before_whole_at;
-    l->must_be_whole = true;
+    l->must_be_whole = true; /* and until then nobody looks at whole_at */
 }
 
 bool ledger_is_saved(const struct ledger_file *f)

@@ -1,28 +1,29 @@
 /* ledger.h - what the next checkpoint will say: sources, and for each the files it has read from.
  *
  * The ledger outlives the files: an entry is `live` while somebody follows the file and moves its
- * position; afterwards it stays, so that a file that comes back is known again, until it is older than
- * the time to live. Sources that the configuration no longer names keep their entries too.
+ * position; afterwards it stays, so that a file that comes back is known again, until it is older
+ * than the time to live. Sources that the configuration no longer names keep their entries too.
  *
  * ledger_load takes over a decoded checkpoint (which is empty afterwards). ledger_find walks the
- * entries of a source that are not live and have this inode, those seen last first: start with NULL,
- * go on with what it returned. Entries belong to the ledger. Whoever changes an entry calls
+ * entries of a source that are not live and have this inode, those seen last first: start with
+ * NULL, go on with what it returned. Entries belong to the ledger. Whoever changes an entry calls
  * ledger_touch; its inode may change only while it is live.
  *
- * What one checkpoint can hold is the limit: at CHECKPOINT_FILES_MAX entries, ledger_add drops those
- * that were left longest ago, and is NULL when there are none, or no memory; so is ledger_add_source
- * at CHECKPOINT_SOURCES_MAX.
+ * What one checkpoint can hold is the limit: at CHECKPOINT_FILES_MAX entries, ledger_add drops
+ * those that were left longest ago, and is NULL when there are none, or no memory; so is
+ * ledger_add_source at CHECKPOINT_SOURCES_MAX.
  *
- * ledger_expire, called every hour or so, drops what nobody has followed for LEDGER_TTL_S, telling each
- * before it goes (tell may be NULL). Of live entries it renews seen_s once it is LEDGER_RENEW_S old, so
- * that a file that was quiet for long is not forgotten as soon as it is left. It returns whether
- * anything changed.
+ * ledger_expire, called every hour or so, drops what nobody has followed for LEDGER_TTL_S, telling
+ * each before it goes (tell may be NULL). Of live entries it renews seen_s once it is
+ * LEDGER_RENEW_S old, so that a file that was quiet for long is not forgotten as soon as it is
+ * left. It returns whether anything changed.
  *
  * Saving. ledger_begin_save appends a checkpoint document: the whole ledger, or, when few of many
- * entries have changed since the last whole one, only these (position.h says how the two go together).
- * *whole tells which. Then, when it is durable or has failed, ledger_end_save(ok): a whole document
- * that was not saved does not count. One save at a time. The cost of a recent document goes with the
- * entries in it. ledger_is_saved: what the entry says now would still be known after a crash.
+ * entries have changed since the last whole one, only these (position.h says how the two go
+ * together). *whole tells which. Then, when it is durable or has failed, ledger_end_save(ok): a
+ * whole document that was not saved does not count. One save at a time. The cost of a recent
+ * document goes with the entries in it. ledger_is_saved: what the entry says now would still be
+ * known after a crash.
  */
 #ifndef LIB_LEDGER_H
 #define LIB_LEDGER_H
@@ -56,7 +57,7 @@ struct ledger_source {
     struct ledger *ledger;
     char *name;
     struct list files, displaced;
-    struct list *buckets; /* of entries that were left, by inode; those live again are passed over */
+    struct list *buckets; /* of entries that were left, by inode; some may be live again */
     size_t buckets_n;     /* a power of two */
     size_t left_n;        /* entries in them */
     struct list few[16];  /* the buckets to begin with */
@@ -70,7 +71,6 @@ struct ledger {
     uint64_t whole_at;   /* the clock at the last whole document */
     uint64_t saved_at;   /* the clock at the last save that succeeded */
     uint64_t generation; /* of that document */
-    uint64_t before_whole_at; /* to go back to, when the save under way fails */
     bool must_be_whole;  /* something changed that a recent document cannot say */
     bool saving_whole;
 };

@@ -1,11 +1,11 @@
 /* An event grows line by line: the framer remembers how many whole lines it has and where they end.
  * The next line is judged as soon as its end, or enough of it, is in sight; then either the event
- * ends before it, or the line is waited for and added. A line that ends an event is searched for its
- * end a second time, as the first line of the next one; it is not judged again, for a first line is
- * not judged at all.
+ * ends before it, or the line is waited for and added. A line that ends an event is searched for
+ * its end a second time, as the first line of the next one; it is not judged again, for a first
+ * line is not judged at all.
  *
- * A match can fail for want of memory; then the same call is made again. A match that is given up at
- * its limits is no match, which may put two events together or cut one, but loses nothing.
+ * A match can fail for want of memory; then the same call is made again. A match that is given up
+ * at its limits is no match, which may put two events together or cut one, but loses nothing.
  */
 #include "lib/multiline.h"
 

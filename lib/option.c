@@ -226,9 +226,13 @@ void option_print(const struct schema_row *o, const void *base, struct buf *out)
     if (o->type == OPTION_TEXT) {
         const char *text = *(char *const *)at;
         buf_puts(out, text != NULL ? text : "(not set)");
-    } else {
-        print_number(o, load(at, o->size), out);
+        return;
     }
+    uint64_t v = load(at, o->size);
+    if (v == 0 && o->min > 0 && o->fallback == NULL)
+        buf_puts(out, "(not set)");
+    else
+        print_number(o, v, out);
 }
 
 bool option_equal(const struct schema_row *o, const void *a, const void *b)

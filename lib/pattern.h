@@ -1,9 +1,10 @@
 /* pattern.h - a regular expression (PCRE2) whose cost is bounded.
  *
  * pattern_new compiles once. `where` says what has to match: the whole text, or its beginning. A
- * match is tried at the first byte only. The text is bytes: `.` is one byte, unless the pattern begins with (*UTF); a text
- * that is not valid UTF-8 then never matches. Named groups are numbered 0..pattern_names_n-1 in
- * the order in which they open; a name used twice is refused, other groups do not count.
+ * match is tried at the first byte only. The text is bytes: `.` is one byte, unless the pattern
+ * begins with (*UTF); a text that is not valid UTF-8 then never matches. Named groups are numbered
+ * 0..pattern_names_n-1 in the order in which they open; a name used twice is refused, other groups
+ * do not count.
  *
  * pattern_match allocates only when a text needs more memory for backtracking than any before it
  * (at most PATTERN_HEAP_KIB). After PATTERN_YES, pattern_group gives what a named group took: a

@@ -25,12 +25,13 @@
  *          "head": {"n": 1024, "hash": "<32 hex digits>"},
  *          "tail": {"n": 1024, "hash": "<32 hex digits>"}}]}]}
  *
- * A checkpoint of many files is kept in two documents, so that its cost goes with the files that move:
- * a whole one, and a recent one that holds only the entries that have changed since the whole one was
- * written, and has its generation. checkpoint_merge puts them together: entries of the recent one take
- * the place of those with the same id, or are added; a recent one of another generation is left over
- * from before the whole one, and is ignored (it is released in any case). But the result then has the
- * higher generation of the two, so that no later whole document can have the one of the left-over.
+ * A checkpoint of many files is kept in two documents, so that its cost goes with the files that
+ * move: a whole one, and a recent one that holds only the entries that have changed since the whole
+ * one was written, and has its generation. checkpoint_merge puts them together: entries of the
+ * recent one take the place of those with the same id, or are added; a recent one of another
+ * generation is left over from before the whole one, and is ignored (it is released in any case).
+ * But the result then has the higher generation of the two, so that no later whole document can
+ * have the one of the left-over.
  *
  * A fingerprint's hash is the first 16 bytes of the SHA-256 of its n bytes; the tail's bytes end
  * at the offset, so its n is at most that. A name or path that is not UTF-8 stands, as hex digits,

@@ -16,8 +16,9 @@
  *
  * `throttled` tells for REPLY_PARTIAL that a throttle was among the failures. `code` and `message`
  * are the service's own words (of the first failure), cut to size, for the log: printable ASCII
- * only. failed[] means something only for REPLY_PARTIAL. The code decides, not the status: Kinesis
- * answers many errors with 400. Error bodies that are not JSON are judged by their status.
+ * only. failed[] means something only for REPLY_OK (all 0) and REPLY_PARTIAL. The code decides, not
+ * the status: Kinesis answers many errors with 400. Error bodies that are not JSON are judged by
+ * their status.
  */
 #ifndef LIB_REPLY_H
 #define LIB_REPLY_H

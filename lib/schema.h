@@ -14,7 +14,8 @@
  *                 text values are copied and what was there before is freed. Nothing is changed on
  *                 failure, and err holds a sentence without the option's name and place:
  *                 "20m is out of bounds: 0ms to 10m".
- *   option_print  the value as it would be written in the file; "(not set)" for text that is NULL.
+ *   option_print  the value as it would be written in the file; "(not set)" for text that is NULL,
+ *                 and for a 0 that is out of bounds and no default.
  *   option_equal  whether the two structs hold the same value.
  *   schema_release frees every text value of a scope's struct.
  *

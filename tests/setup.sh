@@ -3,6 +3,8 @@
 #
 #   tests/setup.sh          everything that `make test` uses
 #   tests/setup.sh build    only what the compiler needs
+#   tests/setup.sh bench    what `make bench` uses
+#   tests/setup.sh fuzz     what `make fuzz` uses
 #   tests/setup.sh demo     what `make demo` uses
 #
 # Safe to run again and again: what is there already is left alone, so the second run takes a blink.
@@ -17,9 +19,9 @@ flock 9
 
 what=${1:-test}
 case $what in
-build | demo | test) ;;
+build | bench | fuzz | demo | test) ;;
 *)
-    echo "usage: tests/setup.sh [build|demo|test]" >&2
+    echo "usage: tests/setup.sh [build|bench|fuzz|demo|test]" >&2
     exit 64
     ;;
 esac
@@ -54,14 +56,21 @@ find_missing() {
     need_library libyaml-dev yaml-0.1
     need_library libpcre2-dev libpcre2-8
     [ "$what" = build ] && return
-    need ca-certificates there '/etc/ssl/certs/ca-certificates.crt'
+    if [ "$what" = fuzz ] || [ "$what" = test ]; then
+        need clang command -v clang
+        need libclang-rt-14-dev there '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer*.a'
+    fi
+    [ "$what" = fuzz ] && return
     need python3 command -v python3
+    if [ "$what" = bench ]; then
+        need openssl command -v openssl
+        return
+    fi
+    need ca-certificates there '/etc/ssl/certs/ca-certificates.crt'
     [ -x .venv/bin/python ] || need python3-venv python3 -c 'import ensurepip, venv'
     need nodejs command -v node
     [ -d node_modules ] || need npm command -v npm
     [ "$what" = demo ] && return
-    need clang command -v clang
-    need libclang-rt-14-dev there '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer*.a'
     need_library libcmocka-dev cmocka
     need openssl command -v openssl
     need systemd command -v systemd-analyze
@@ -119,7 +128,7 @@ install_node_packages() {
 }
 
 install_debian_packages
-if [ "$what" != build ]; then
+if [ "$what" = demo ] || [ "$what" = test ]; then
     install_python_packages
     install_node_packages
 fi

@@ -161,6 +161,7 @@ static void on_position(void *ctx, const json_t *line)
         .saved = talk_true(line, "saved"),
         .read = talk_number(line, "read"),
         .in_ring = talk_number(line, "in_ring"),
+        .dropped = talk_number(line, "dropped"),
     };
     gather(ctx, &k);
 }

@@ -20,9 +20,9 @@ struct target {
 struct known {
     char *source, *path;
     struct position at;
-    bool followed; /* by a running daemon */
-    bool saved;    /* the checkpoint on disk says so too */
-    uint64_t read, in_ring;
+    bool followed;                   /* by a running daemon */
+    bool saved;                      /* the checkpoint on disk says so too */
+    uint64_t read, in_ring, dropped; /* dropped: since the daemon has followed it */
 };
 
 struct known_set {

@@ -34,8 +34,8 @@ static const char usage[] = "usage: tailrace shipped [OPTION]... FILE...\n";
 
 static const char help[] =
     "\n"
-    "Tells whether every record of each file has been accepted by the service. Dead letters count\n"
-    "as settled, and are printed.\n"
+    "Tells whether every record of each file has been accepted by the service. Dead letters and\n"
+    "lines dropped by on_no_match count as settled, and are printed.\n"
     "\n"
     "  -w, --wait          until all are shipped\n"
     "  -t, --timeout TIME  with --wait: give up after so long, such as 5m\n"
@@ -71,6 +71,10 @@ static void tell_shipped(const struct shipped *s, const struct target *t,
     printf("%s: shipped, %" PRIu64 " bytes\n", t->path, t->size);
     for (size_t i = 0; i < set->n; i++) {
         const char *source = set->all[i].source;
+        if (set->all[i].dropped > 0)
+            printf("  %" PRIu64 " lines dropped by on_no_match of source %s, since tailraced has "
+                   "followed it\n",
+                   set->all[i].dropped, source);
         size_t n = letters_tell(s->talk.state_dir, source, t->inode, tell_letter, NULL);
         if (n > LETTERS_TOLD_MAX)
             printf("  and %zu more dead letters\n", n - LETTERS_TOLD_MAX);

@@ -233,7 +233,8 @@ static void print_json(struct listing *l)
         fwrite(line.p, 1, line.n, stdout);
     }
     buf_release(&line);
-    fwrite(l->streams.p, 1, l->streams.n, stdout);
+    if (l->streams.n > 0)
+        fwrite(l->streams.p, 1, l->streams.n, stdout);
 }
 
 /* ---- as a table ---- */

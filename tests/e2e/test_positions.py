@@ -10,36 +10,8 @@ import tempfile
 import pytest
 
 import harness
+from files import append, bytes_read, delivered, following, holds_open, lines, settled, text
 from harness import wait_until
-
-
-def lines(first, last, word="line"):
-    return [f"{word} {i:07d} of this test".encode() for i in range(first, last)]
-
-
-def text(records):
-    return b"".join(r + b"\n" for r in records)
-
-
-def append(path, records):
-    with open(path, "ab") as out:
-        out.write(text(records))
-
-
-def following(daemon, fake, path, **more):
-    return daemon(fake.url).source("a", path, **{"start_at": "beginning", **more})
-
-
-def delivered(fake, n, timeout=30):
-    wait_until(lambda: fake.count("s") >= n, timeout, f"{n} records, not {fake.count('s')}")
-    return fake.data("s")
-
-
-def settled(d, fake, records):
-    """Waits until every record is delivered, then stops the daemon: exactly these, each once."""
-    delivered(fake, len(records))
-    d.terminate()
-    assert sorted(fake.data("s")) == sorted(records)
 
 
 # Following.
@@ -194,17 +166,6 @@ def test_sigterm_delivers_what_was_read_without_waiting_for_linger(daemon, fake,
     assert fake.count("s") > 0
     assert d.once() == 0, d.log()
     assert sorted(fake.data("s")) == sorted(big)
-
-
-def bytes_read(d):
-    """What the process has read so far, as the kernel counts it."""
-    with open(f"/proc/{d.process.pid}/io") as io:
-        return int(io.readline().removeprefix("rchar:"))
-
-
-def holds_open(d, path):
-    directory = f"/proc/{d.process.pid}/fd"
-    return any(os.path.realpath(f"{directory}/{fd}") == str(path) for fd in os.listdir(directory))
 
 
 def test_twenty_kills_during_a_long_run_lose_nothing(daemon, fake, tmp_path):
@@ -393,4 +354,4 @@ def test_an_unreadable_file_is_told_and_the_others_are_read(daemon, fake, reques
         timeout=60,
     )
     assert fake.data("s") == lines(0, 5)
-    assert b"secret.log" in done.stderr and done.returncode in (0, 1)
+    assert b"secret.log" in done.stderr and done.returncode == 75  # not all could be read

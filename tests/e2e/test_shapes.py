@@ -183,12 +183,18 @@ def test_a_bad_value_can_make_a_dead_letter_that_does_not_show_it_in_its_reason(
     assert "t" in letters[1]["reason"] and "soon" not in letters[1]["reason"]
 
 
-def test_a_record_over_the_limit_becomes_a_dead_letter_and_its_neighbours_arrive(
+def test_a_record_over_the_limit_can_become_a_dead_letter_and_its_neighbours_arrive(
     daemon, fake, tmp_path
 ):
     big = b"b" * 5000
     (tmp_path / "a.log").write_bytes(b"one\n" + big + b"\ntwo\n")
-    d = daemon(fake.url).source("a", tmp_path / "a.log", start_at="beginning", max_record="1KiB")
+    d = daemon(fake.url).source(
+        "a",
+        tmp_path / "a.log",
+        start_at="beginning",
+        max_record="1KiB",
+        on_oversize="dead_letter",
+    )
     once(d, expect=1)
     assert sorted(fake.data("s")) == [b"one", b"two"]
     [letter] = d.dead_letters("a")

@@ -1,6 +1,6 @@
 /* What is accepted can be written again, and is then the same text for good. With a NUL in the
- * input, what stands before it is the whole document and the rest the recent one: merged, every entry
- * of either is there, the recent one's as it says, if the generations agree. */
+ * input, what stands before it is the whole document and the rest the recent one: merged, every
+ * entry of either is there, the recent one's as it says, if the generations agree. */
 #include "lib/json.h"
 #include "lib/position.h"
 

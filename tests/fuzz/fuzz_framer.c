@@ -1,4 +1,5 @@
-/* The first byte is the limit, the second how many bytes arrive at a time; lines must not depend on
+/* The first byte and two are the limit, the second says how many bytes arrive at a time, and the
+ * encoding; lines must not depend on
  * the latter, and every byte is used once. */
 #include "lib/framer.h"
 
@@ -17,12 +18,14 @@ static void stir(struct digest *d, struct str s, enum frame_result what)
     d->data_n += s.n;
 }
 
-static struct digest read_all(struct str text, size_t max, size_t step)
+static struct digest read_all(struct str text, enum shape_encoding encoding, size_t max,
+                              size_t step)
 {
     struct framer f;
     struct digest d = {0};
     size_t at = 0, seen = 0;
     framer_reset(&f, false);
+    f.encoding = encoding;
     for (;;) {
         struct frame frame;
         struct str part = {text.p + at, seen - at};
@@ -42,7 +45,7 @@ static struct digest read_all(struct str text, size_t max, size_t step)
         } else if (at_end) {
             break;
         } else {
-            assert(frame.used == 0 && part.n < max + 2);
+            assert(frame.used == 0 && part.n < max + 2 * framer_unit(&f));
             seen = min_size(text.n, seen + step);
         }
     }
@@ -55,8 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     struct str text = {(const char *)data + 2, size - 2};
-    struct digest whole = read_all(text, data[0], size);
-    struct digest parts = read_all(text, data[0], 1 + data[1] % 16u);
+    enum shape_encoding encoding = (enum shape_encoding)(data[1] / 16 % 4);
+    size_t max = 2 + (size_t)data[0];
+    struct digest whole = read_all(text, encoding, max, size);
+    struct digest parts = read_all(text, encoding, max, 1 + data[1] % 16u);
     assert(whole.value == parts.value && whole.records == parts.records);
     assert(whole.cut == parts.cut && whole.data_n == parts.data_n);
     assert(whole.dropped == parts.dropped);

@@ -1,6 +1,6 @@
-/* A file, read once as a whole and once in pieces, with a full ring, without room for dead letters and
- * with restarts in between: the same records must come of it, each once. The first bytes choose the
- * format, the limits and the seed of the pieces. */
+/* A file, read once as a whole and once in pieces, with a full ring, without room for dead letters
+ * and with restarts in between: the same records must come of it, each once. The first bytes choose
+ * the format, the limits and the seed of the pieces. */
 #include "lib/input.h"
 #include "tests/unit/fakes.h"
 

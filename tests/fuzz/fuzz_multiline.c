@@ -1,6 +1,7 @@
-/* The first byte and two are the limit, the second how many bytes arrive at a time, the third chooses the
- * pattern, the encoding and the most lines. Events must not depend on how the bytes arrive. With
- * timeouts they do; but then too every byte is used once, by an event, an empty line or a skip. */
+/* The first byte and two are the limit, the second how many bytes arrive at a time, the third
+ * chooses the pattern, the encoding and the most lines. Events must not depend on how the bytes
+ * arrive. With timeouts they do; but then too every byte is used once, by an event, an empty line
+ * or a skip. */
 #include "lib/multiline.h"
 #include "lib/rng.h"
 

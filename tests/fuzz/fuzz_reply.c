@@ -1,4 +1,5 @@
-/* The first two bytes choose the status and how many records were asked for; the rest is the answer. */
+/* The first two bytes choose the status and how many records were asked for; the rest is the
+ * answer. */
 #include "lib/json.h"
 #include "lib/reply.h"
 

@@ -2,8 +2,8 @@
  *
  *   sim FIRST COUNT      runs the seeds FIRST .. FIRST+COUNT-1; a failure prints its seed
  *
- * One seed is some minutes of appends, faults of every kind, crashes and restarts from the last
- * durable checkpoint, and then fair weather until all is quiet. Held after every pump:
+ * One seed is some minutes of appends, faults of every kind, crashes and restarts from what is on
+ * the disk of the checkpoint, and then fair weather until all is quiet. Held after every pump:
  *   - a durable checkpoint never stands behind a record that is neither stored nor a dead letter
  *   - the ring stays within its size
  * and at the end:
@@ -21,6 +21,7 @@
 #define RING_BYTES     (64 * KIB)
 #define MAX_RECORD     2048
 #define SAVE_EVERY_MS  1000
+#define BYSTANDERS     (2 * LEDGER_SMALL_N) /* other files' entries: they make for two documents */
 #define STEPS          800
 #define REST_STEPS_MAX 200000
 
@@ -35,12 +36,15 @@ struct shipper {
     bool paused, stalled;
     uint64_t deadline_ms, next_save_ms;
     /* what survives a crash */
-    char *durable;
+    char *durable[2]; /* the whole document, the recent one */
     uint64_t durable_at[WORLD_FILES_MAX];
     unsigned checked[WORLD_FILES_MAX]; /* truths looked at so far, per file */
     /* a save under way */
     char *saving;
+    bool saving_whole;
     uint64_t saving_at[WORLD_FILES_MAX], saved_ms;
+    bool unsaved; /* the last one failed */
+    bool has_bystanders;
     uint64_t allowed_duplicates;
     unsigned crashes;
 };
@@ -115,6 +119,29 @@ static void take_up(struct shipper *s, struct ledger_source *src, unsigned i)
         world_complain(s->world, "no header");
 }
 
+static struct checkpoint read_document(struct shipper *s, const char *text)
+{
+    struct checkpoint c = {0};
+    struct err e;
+    if (text != NULL && checkpoint_decode(str_of(text), &c, &e) != 0)
+        world_complain(s->world, "the checkpoint cannot be read: %s", e.text);
+    return c;
+}
+
+static void load(struct shipper *s)
+{
+    struct checkpoint whole = read_document(s, s->durable[0]);
+    struct checkpoint recent = read_document(s, s->durable[1]);
+    ledger_init(&s->ledger);
+    if (!checkpoint_merge(&whole, &recent) || !ledger_load(&s->ledger, &whole))
+        abort();
+    if (!s->has_bystanders || ledger_find_source(&s->ledger, "bystanders") != NULL)
+        return;
+    struct ledger_source *others = ledger_add_source(&s->ledger, "bystanders");
+    for (unsigned i = 0; i < BYSTANDERS; i++)
+        ledger_leave(ledger_add(others, "/other"));
+}
+
 static void start(struct shipper *s)
 {
     const struct pipeline_ops ops = {s,        do_send,   do_dead_letter, has_dead_room,
@@ -131,15 +158,7 @@ static void start(struct shipper *s)
     if (s->pipeline == NULL || s->shape == NULL || !pipeline_configure(s->pipeline, &o) ||
         !pipeline_credentials(s->pipeline, &keys))
         abort();
-    ledger_init(&s->ledger);
-    if (s->durable != NULL) {
-        struct checkpoint c;
-        struct err e;
-        if (checkpoint_decode(str_of(s->durable), &c, &e) != 0)
-            world_complain(s->world, "the checkpoint cannot be read: %s", e.text);
-        else
-            ledger_load(&s->ledger, &c);
-    }
+    load(s);
     struct ledger_source *src = ledger_find_source(&s->ledger, "sim");
     if (src == NULL)
         src = ledger_add_source(&s->ledger, "sim");
@@ -166,9 +185,25 @@ static void stop(struct shipper *s)
     s->saving = NULL;
 }
 
+/* The save under way is written. */
+static void put_on_disk(struct shipper *s)
+{
+    char **to = &s->durable[s->saving_whole ? 0 : 1];
+    free(*to);
+    *to = s->saving;
+    s->saving = NULL;
+    for (unsigned i = 0; i < s->world->files_n; i++) {
+        if (s->saving_at[i] < s->durable_at[i])
+            world_complain(s->world, "the checkpoint of file %u went back", i);
+        s->durable_at[i] = s->saving_at[i];
+    }
+}
+
 static void crash(struct shipper *s)
 {
     const struct world *w = s->world;
+    if (s->saving != NULL && rng_below(&s->world->rng, 2) == 0)
+        put_on_disk(s);
     for (unsigned k = 0; k < w->truths_n; k++) {
         const struct truth *t = &w->truths[k];
         if (t->end > s->durable_at[t->file] && t->end <= s->inputs[t->file].origin.read_at + 1)
@@ -201,21 +236,22 @@ static void finish_save(struct shipper *s)
 {
     if (s->saving == NULL || s->world->now_ms < s->saved_ms)
         return;
-    free(s->durable);
-    s->durable = s->saving;
+    /* Of those that fail, some are written all the same. */
+    bool ok = rng_below(&s->world->rng, 1000) >= s->world->weather.save_fails;
+    if (ok || rng_below(&s->world->rng, 2) == 0)
+        put_on_disk(s);
+    free(s->saving);
     s->saving = NULL;
-    for (unsigned i = 0; i < s->world->files_n; i++) {
-        if (s->saving_at[i] < s->durable_at[i])
-            world_complain(s->world, "the checkpoint of file %u went back", i);
-        s->durable_at[i] = s->saving_at[i];
-    }
+    s->unsaved = !ok;
+    ledger_end_save(&s->ledger, ok);
     check_durable(s);
 }
 
 static void begin_save(struct shipper *s)
 {
     struct list *moved = pipeline_moved(s->pipeline);
-    if (s->saving != NULL || list_empty(moved) || s->world->now_ms < s->next_save_ms)
+    if (s->saving != NULL || (list_empty(moved) && !s->unsaved) ||
+        s->world->now_ms < s->next_save_ms)
         return;
     LIST_FOR(it, save, moved)
     {
@@ -229,8 +265,7 @@ static void begin_save(struct shipper *s)
     }
     struct buf text;
     buf_init(&text, MIB);
-    bool whole;
-    ledger_begin_save(&s->ledger, &text, &whole);
+    ledger_begin_save(&s->ledger, &text, &s->saving_whole);
     buf_cstr(&text);
     if (text.failed)
         abort();
@@ -252,8 +287,9 @@ static bool read_file(struct shipper *s, unsigned i)
     if (n == 0)
         return false;
     size_t used;
+    uint64_t quiet_ms = at + n == f->n ? s->world->now_ms - f->grown_ms : 0;
     enum input_result r =
-        input_feed(in, now_of(s->world), (struct str){f->bytes + at, n}, false, 0, &used);
+        input_feed(in, now_of(s->world), (struct str){f->bytes + at, n}, false, quiet_ms, &used);
     s->stalled |= r == INPUT_DEAD_FULL;
     return used > 0;
 }
@@ -296,8 +332,21 @@ static bool at_rest(const struct shipper *s)
     for (unsigned i = 0; i < s->world->files_n; i++)
         if (s->inputs[i].origin.read_at < s->world->files[i].n)
             return false;
-    return pipeline_empty(s->pipeline) && s->saving == NULL &&
+    return pipeline_empty(s->pipeline) && s->saving == NULL && !s->unsaved &&
            list_empty(pipeline_moved(s->pipeline));
+}
+
+/* When a file will have been quiet for as long as its input has patience. What is past was tried. */
+static uint64_t patience_ends_ms(const struct shipper *s)
+{
+    uint64_t next_ms = UINT64_MAX;
+    for (unsigned i = 0; i < s->world->files_n; i++) {
+        uint64_t quiet_ms = s->world->now_ms - s->world->files[i].grown_ms;
+        uint64_t patience_ms = input_patience_ms(&s->inputs[i]);
+        if (patience_ms != UINT64_MAX && patience_ms > quiet_ms)
+            next_ms = min_u64(next_ms, s->world->now_ms + patience_ms - quiet_ms);
+    }
+    return next_ms;
 }
 
 /* Fair weather: time moves only to where somebody asked it to. */
@@ -309,8 +358,9 @@ static void come_to_rest(struct shipper *s)
         uint64_t next = min_u64(s->deadline_ms, world_next_ms(w));
         if (s->saving != NULL)
             next = min_u64(next, s->saved_ms);
-        else if (!list_empty(pipeline_moved(s->pipeline)))
+        else if (s->unsaved || !list_empty(pipeline_moved(s->pipeline)))
             next = min_u64(next, s->next_save_ms);
+        next = min_u64(next, patience_ends_ms(s));
         if ((next == UINT64_MAX && i > 0) || i == REST_STEPS_MAX) {
             world_complain(w, "it does not come to rest: nobody asked for another turn");
             return;
@@ -369,11 +419,16 @@ static bool run(uint64_t seed, struct totals *sum)
         field,
         {.name = (char[]){"n"}, .kind = FIELD_FROM, .from = (char[]){"n"}, .type = TYPE_INT}};
     struct shipper s = {.world = &w,
+                        .has_bystanders = rng_below(&w.rng, 2) == 0,
                         .spec = {.format = w.format,
                                  .delimiter = ',',
                                  .key = key,
                                  .bad_value_dead = true,
                                  .max_record = MAX_RECORD}};
+    char first[] = "#";
+    if (w.multiline)
+        s.spec.multiline =
+            (struct multiline_spec){.start = first, .timeout_ms = 5000, .max_lines = 500};
     if (w.format == FORMAT_CSV) {
         s.spec.fields = fields;
         s.spec.fields_n = ARRAY_LEN(fields);
@@ -392,7 +447,8 @@ static bool run(uint64_t seed, struct totals *sum)
     sum->duplicates += w.duplicates;
     sum->crashes += s.crashes;
     stop(&s);
-    free(s.durable);
+    free(s.durable[0]);
+    free(s.durable[1]);
     world_release(&w);
     return ok;
 }

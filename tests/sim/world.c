@@ -55,7 +55,9 @@ static enum fate write_text(struct world *w, unsigned id, char *text, size_t cap
     pad[n] = '\0';
     bool poison = chance(w, 4), bad = chance(w, 10);
     const char *mark = poison ? "POISON" : "";
-    if (w->format == FORMAT_LINE)
+    if (w->multiline)
+        snprintf(text, cap, "#%u# %s%s%s", id, mark, pad, n % 2 == 0 ? "" : "\r\n\n  more\n lines");
+    else if (w->format == FORMAT_LINE)
         snprintf(text, cap, "#%u# %s%s", id, mark, pad);
     else if (w->format == FORMAT_JSON)
         snprintf(text, cap, "%s\"m\":\"#%u# %s%s\"}", bad ? "" : "{", id, mark, pad);
@@ -76,6 +78,7 @@ static void append_record(struct world *w, unsigned file)
     *t = (struct truth){.file = file, .text_at = f->n};
     t->fate = write_text(w, w->truths_n, text, sizeof text);
     t->text_n = strlen(text);
+    f->grown_ms = w->now_ms;
     put(f, text, t->text_n);
     const char *end = line_end(w);
     put(f, end, strlen(end));
@@ -95,6 +98,7 @@ void world_init(struct world *w, uint64_t seed)
     rng_seed(&w->rng, seed);
     static const enum shape_format formats[] = {FORMAT_LINE, FORMAT_JSON, FORMAT_CSV};
     w->format = formats[rng_below(&w->rng, 3)];
+    w->multiline = w->format == FORMAT_LINE && chance(w, 500);
     w->files_n = 1 + (unsigned)rng_below(&w->rng, WORLD_FILES_MAX);
     w->now_ms = rng_next(&w->rng) >> 30; /* far along: linger must survive the wrap of 32 bits */
     for (unsigned i = 0; i < w->files_n; i++) {
@@ -126,7 +130,7 @@ void world_change_weather(struct world *w, bool fair)
     if (fair || chance(w, 200))
         return;
     unsigned *moods[] = {&x->partial,   &x->throttle, &x->error500, &x->cut_before,
-                         &x->cut_after, &x->broken,   &x->held,     &x->dead_fails};
+                         &x->cut_after, &x->broken,   &x->held,     &x->dead_fails, &x->save_fails};
     for (size_t i = 0; i < ARRAY_LEN(moods); i++)
         *moods[i] = chance(w, 400) ? (unsigned)rng_below(&w->rng, 300) : 0;
     x->outage = chance(w, 100);

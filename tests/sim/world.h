@@ -34,6 +34,7 @@ struct world_file {
     char *bytes;
     size_t n, cap;
     uint64_t inode;
+    uint64_t grown_ms; /* when it last grew */
 };
 
 struct event {
@@ -50,13 +51,14 @@ struct event {
 
 struct weather {
     unsigned partial, throttle, error500, cut_before, cut_after, broken, held; /* per mille */
-    unsigned dead_fails;
+    unsigned dead_fails, save_fails;
     bool outage, dead_full;
 };
 
 struct world {
     struct rng rng;
     enum shape_format format;
+    bool multiline; /* lines: a record has several, and only the first begins with # */
     uint64_t now_ms;
     struct world_file files[WORLD_FILES_MAX];
     unsigned files_n;

@@ -12,7 +12,7 @@ mkdir -p "$build/tests/tidy"
 # shellcheck disable=SC2086 # flags are several words
 ${CC:-cc} -std=c11 -I. ${SAN:+-fsanitize=address,undefined} -o "$build/tests/tidy/print_options" \
     tests/tidy/print_options.c "$build/libtailrace.a" \
-    $(pkg-config --libs yaml-0.1 jansson libcrypto)
+    $(pkg-config --libs yaml-0.1 jansson libcrypto libpcre2-8)
 
 sed -n '/^\.Bd -literal/,/^\.Ed/p' "$manual" | grep -v '^\.' >"$build/tests/tidy/manual.yaml"
 for config in conf/*.yaml "$build/tests/tidy/manual.yaml"; do
@@ -32,6 +32,7 @@ BEGIN {
     section["stream"] = "STREAM OPTIONS"
     section["source"] = "SOURCE OPTIONS"
     section["field"] = "RECORD TEMPLATE"
+    section["multiline"] = "MULTILINE"
     while ((getline line < manual) > 0) {
         if (line ~ /^\.Sh /) {
             here = substr(line, 5)

@@ -26,7 +26,7 @@ PURE = set(
     " strncmp strcasecmp strncasecmp strchr strrchr strstr strcspn strspn strdup strndup snprintf"
     " vsnprintf qsort bsearch strtoul strtoull abort __assert_fail __stack_chk_fail __memcpy_chk"
     " __memmove_chk __memset_chk __snprintf_chk __vsnprintf_chk __cpu_model __cpu_indicator_init"
-    " _GLOBAL_OFFSET_TABLE_ __isoc99_sscanf explicit_bzero bcmp".split()
+    " _GLOBAL_OFFSET_TABLE_ __isoc99_sscanf explicit_bzero bcmp fnmatch".split()
 )
 PURE_PREFIXES = ("yaml_", "pcre2_", "EVP_", "HMAC", "OPENSSL_", "SHA256", "CRYPTO_", "OSSL_", "__asan_", "__ubsan_")
 

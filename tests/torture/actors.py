@@ -4,6 +4,7 @@ Each has a random generator of its own, seeded by the campaign's seed and its na
 the same schedule, as far as timing allows.
 """
 
+import array
 import os
 import random
 import shutil
@@ -41,13 +42,15 @@ def read_line(data):
 
 
 class Tally:
-    """How often each line was stored, and how often it may have been."""
+    """How often each line was stored, how often it may have been, and when on the healthy clock it
+    was for the first time."""
 
-    def __init__(self, writers):
-        self.lock = threading.Lock()
+    def __init__(self, writers, health):
+        self.lock, self.health = threading.Lock(), health
         self.copies = [bytearray() for _ in range(writers)]
         self.permits = [bytearray() for _ in range(writers)]
-        self.distinct = self.total = 0
+        self.first = [array.array("f") for _ in range(writers)]
+        self.again = {}  # (writer, number): when it came again
         self.mangled = []
 
     def _grow(self, rows, writer, number):
@@ -56,16 +59,25 @@ class Tally:
             row.extend(bytes(number + 1024 - len(row)))
         return row
 
+    def _note_first(self, writer, number, now):
+        row = self.first[writer]
+        if number >= len(row):
+            row.extend([0.0] * (number + 1024 - len(row)))
+        row[number] = now
+
     def store(self, records):
         found = [read_line(data) for data in records]
+        now = self.health.now()
         with self.lock:
-            self.total += len(found)
             for line, data in zip(found, records):
                 if line is None or line[0] >= len(self.copies):
                     self.mangled.append(data[:120])
                     continue
                 row = self._grow(self.copies, *line)
-                self.distinct += row[line[1]] == 0
+                if row[line[1]] == 0:
+                    self._note_first(*line, now)
+                else:
+                    self.again.setdefault(line, []).append(time.monotonic())
                 row[line[1]] = min(row[line[1]] + 1, 255)
         return [line for line in found if line is not None]
 

@@ -13,7 +13,9 @@ clock that runs only while the daemon is up and the endpoint answers: a line tha
 HEALTHY_SECONDS on that clock must have been delivered, whatever came later.
 
 What may be doubled. After each end of the daemon its checkpoint is read: the lines past what it says,
-in files that are still there, may come once more. So may lines of which the answer was lost.
+in files that are still there, may come once more. So may lines of which the answer was lost, and a
+copy that ends before the file did when it was truncated: if the daemon had read beyond that, it may not
+be able to prove that it knows the copy.
 """
 
 import array
@@ -26,7 +28,7 @@ import os
 import threading
 import time
 
-HEALTHY_SECONDS = 15  # in which a line must be delivered when nothing is wrong
+HEALTHY_SECONDS = 5  # in which a line must be delivered when nothing is wrong
 LATE_SECONDS = 4  # the daemon lets go of a nameless file after five quiet seconds
 COPY_BYTES_MIN = 256  # a shorter file is never taken for a copy
 PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".lz4")
@@ -89,7 +91,9 @@ class Life:
         return found
 
 
-Gone = collections.namedtuple("Gone", "low high why at health life")
+# Which part of a content went, why, when, on the healthy clock too; was the daemon up, and which life of
+# it had the file open?
+Gone = collections.namedtuple("Gone", "low high why at health up life")
 
 
 class Content:
@@ -127,8 +131,9 @@ class Content:
                 if deadline is None:
                     continue
             if deadline - self.healths[i] < HEALTHY_SECONDS:
-                when = "unseen" if gone.life is None else "then killed"
-                return f"{gone.why}, {when}"
+                if gone.life is not None:
+                    return f"{gone.why}, then killed"
+                return f"{gone.why} {'before it was read' if gone.up else 'while down'}"
         return None
 
 
@@ -155,7 +160,7 @@ class Log:
         self.held = {}
         self.contents = []
         self.truncated = []  # (held, old content) not yet settled
-        self.short_copies = []  # (content, how much of it was copied)
+        self.doubtful = []  # (content, how much of it was copied): perhaps read again
         self.permitted = 0
         self.events = []
         self.rotations = 0
@@ -248,12 +253,13 @@ class Log:
                 copied = source.get(live) if live in after and name != self.path.name else None
                 high = size if copied is not None else None
                 if copied is not None and size < COPY_BYTES_MIN:
-                    self.short_copies.append((copied, size))
+                    self.doubtful.append((copied, size))
                 self._hold(str(self.dir / name), inode, copied, high)
-            self._settle_truncations(after, Gone(0, 0, "truncated", at, health, None))
+            up = opened is not None
+            self._settle_truncations(after, Gone(0, 0, "truncated", at, health, up, None))
             for inode in set(self.held) - set(after):
-                has = life if opened is not None and inode in opened else None
-                self._drop(inode, Gone(0, 0, why, at, health, has))
+                has = life if up and inode in opened else None
+                self._drop(inode, Gone(0, 0, why, at, health, up, has))
             if reopen:
                 self.serial += 1
 
@@ -262,8 +268,11 @@ class Log:
             alive = inode in after and held.high is None
             if alive and os.fstat(held.fd).st_size < held.content.size:
                 self._truncated(held)
-        for held, old in self.truncated:
+        for _, old in self.truncated:
             self._lose(old, old.size, gone)
+            for copy in self.held.values():
+                if copy.content is old and COPY_BYTES_MIN <= copy.high < old.size:
+                    self.doubtful.append((old, copy.high))
         self.truncated = []
 
     def _drop(self, inode, gone):

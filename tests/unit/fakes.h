@@ -4,13 +4,13 @@
  *   fakes_init(&f, buffer_bytes);     a pipeline with credentials; linger 0, one request in flight
  *   fakes_pump(&f)                    one turn at f.now
  *   fakes_answer(&f, slot, 200, ...)  by hand, or
- *   fakes_settle(&f)                  turns, accepting every request and dead letter, until the ring
- *                                     is empty or nothing moves any more
+ *   fakes_settle(&f)                  turns, accepting every request and dead letter, until the
+ *                                     ring is empty or nothing moves any more
  *   fakes_release(&f)
  *
- * f.requests[slot] says what is in flight, f.dead[] the dead letters that wait to be stored. All
- * records that were ever sent or given to the dead letters stand in f.log, in the order of the calls,
- * when f.logging is set. Nothing here knows cmocka: fuzz programs use it too.
+ * f.requests[slot] says what is in flight, f.dead[] the dead letters that wait to be stored. When
+ * f.logging is set, all records that were ever sent or given to the dead letters stand in f.log, in
+ * the order of the calls. Nothing here knows cmocka: fuzz programs use it too.
  */
 #ifndef TESTS_UNIT_FAKES_H
 #define TESTS_UNIT_FAKES_H

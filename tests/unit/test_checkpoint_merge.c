@@ -8,8 +8,8 @@
 #include "lib/position.h"
 #include "lib/rng.h"
 
-/* A checkpoint that owns what is in it, built one file at a time. Of a file only the id, the path and
- * the offset differ. */
+/* A checkpoint that owns what is in it, built one file at a time. Of a file only the id, the path
+ * and the offset differ. */
 static void put(struct checkpoint *c, const char *source, uint64_t id, const char *path,
                 uint64_t offset)
 {

@@ -119,6 +119,9 @@ static const char sample[] =
 #define HEAD   "region: us-east-1\nstreams: {a: {kinesis: a}}\n"
 #define SOURCE HEAD "sources:\n  s:\n    file: /x\n    stream: a\n" /* 6 lines */
 #define CSV    SOURCE "    format: csv\n"                           /* 7 lines */
+#define FORMATS                                                                                    \
+    "line, json, csv, regex, common_log, combined_log, apache_error, syslog, syslog_rfc5424, "     \
+    "logfmt"
 
 /* What was told, all lines of it. */
 static struct buf told;
@@ -263,7 +266,7 @@ static void all_errors_are_told_in_the_order_of_the_document(void **state)
         "f.yaml:3:11: sources.s.file: \"logs\" is not an absolute path: it must start with /\n"
         "f.yaml:4:13: sources.s.stream: there is no stream \"b\" under streams; the nearest "
         "is a\n"
-        "f.yaml:5:13: sources.s.format: \"cvs\" is not one of: line, json, csv\n"
+        "f.yaml:5:13: sources.s.format: \"cvs\" is not one of: " FORMATS "\n"
         "f.yaml:7:27: streams.a.linger: 5 has no unit: ms, s, m or h, like 100ms\n"
         "f.yaml:8:12: log_level: \"loud\" is not one of: error, warn, info, debug\n");
 }
@@ -379,19 +382,165 @@ static void csv_options_go_only_with_csv(void **state)
     const char *rest = "    delimiter: ';'\n    columns: [a]\n    record: {x: {from: a}}\n";
     const char *refused = "f.yaml:8:5: sources.s.delimiter: goes only with format: csv\n"
                           "f.yaml:9:5: sources.s.columns: goes only with format: csv\n"
-                          "f.yaml:10:5: sources.s.record: goes only with format: csv\n";
+                          "f.yaml:10:5: sources.s.record: goes only with format: csv, regex, "
+                          "logfmt, or one of the logs by name\n";
     char text[512];
     snprintf(text, sizeof text, SOURCE "    format: json\n%s", rest);
     assert_told(text, refused);
     snprintf(text, sizeof text, SOURCE "    format: line\n%s", rest);
     assert_told(text, refused);
     snprintf(text, sizeof text, SOURCE "    format: scv\n%s", rest);
-    assert_told(text, "f.yaml:7:13: sources.s.format: \"scv\" is not one of: line, json, csv\n");
+    assert_told(text, "f.yaml:7:13: sources.s.format: \"scv\" is not one of: " FORMATS "\n");
     snprintf(text, sizeof text, CSV "%s", strchr(rest, 'd') - 4);
     struct config *c = build(text);
     assert_int_equal(c->sources[0].shape.delimiter, ';');
     assert_int_equal(c->sources[0].shape.columns_n, 1);
     config_free(c);
+}
+
+static void every_format_has_its_options(void **state)
+{
+    (void)state;
+    struct config *c = build(SOURCE "    format: regex\n    pattern: '(?<a>x+) (?<b>.*)'\n"
+                                    "    on_no_match: drop\n    encoding: latin1\n"
+                                    "    key: '{a}'\n    record: {n: {from: b, type: int}}\n"
+                                    "    add: {path: '{@file.path}', n2: '{b}', note: ''}\n");
+    const struct shape_spec *spec = &c->sources[0].shape;
+    assert_int_equal(spec->format, FORMAT_REGEX);
+    assert_string_equal(spec->pattern, "(?<a>x+) (?<b>.*)");
+    assert_int_equal(spec->on_no_match, NO_MATCH_DROP);
+    assert_int_equal(spec->encoding, ENCODING_LATIN1);
+    assert_int_equal(spec->fields_n, 1);
+    assert_int_equal(spec->add_n, 3);
+    assert_string_equal(spec->add[1].name, "n2");
+    assert_string_equal(spec->add[0].text, "{@file.path}");
+    config_free(c);
+    static const char *const names[] = {"common_log", "combined_log",   "apache_error",
+                                        "syslog",     "syslog_rfc5424", "logfmt"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 SOURCE "    format: %s\n    on_no_match: dead_letter\n    encoding: utf-16be\n",
+                 names[i]);
+        c = build(text);
+        assert_int_equal(c->sources[0].shape.format, FORMAT_COMMON_LOG + i);
+        assert_int_equal(c->sources[0].shape.on_no_match, NO_MATCH_DEAD_LETTER);
+        assert_int_equal(c->sources[0].shape.encoding, ENCODING_UTF16BE);
+        config_free(c);
+    }
+}
+
+static void options_of_another_format_are_refused(void **state)
+{
+    (void)state;
+    assert_told(SOURCE "    pattern: x\n    on_no_match: raw\n    add: {a: b}\n",
+                "f.yaml:7:5: sources.s.pattern: goes only with format: regex\n"
+                "f.yaml:8:5: sources.s.on_no_match: goes only with format: regex, logfmt, or one of "
+                "the logs by name\n"
+                "f.yaml:9:5: sources.s.add: goes only with format: json, csv, regex, logfmt, or one "
+                "of the logs by name\n");
+    assert_told(SOURCE "    format: regex\n",
+                "f.yaml:4:3: sources.s.pattern: is required with format: regex\n");
+    assert_told(CSV "    encoding: utf-16le\n",
+                "f.yaml:8:5: sources.s.encoding: csv is read as utf-8 or latin1 only\n");
+    assert_told(CSV "    encoding: utf8\n", "f.yaml:8:15: sources.s.encoding: \"utf8\" is not one "
+                                           "of: utf-8, latin1, utf-16le, utf-16be\n");
+    assert_told(SOURCE "    format: regex\n    pattern: '(x'\n",
+                "f.yaml:8:14: sources.s.pattern: at byte 2: missing closing parenthesis\n");
+    assert_told(SOURCE "    format: regex\n    pattern: 'x'\n",
+                "f.yaml:8:14: sources.s.pattern: has no named groups, like (?<host>\\S+)\n");
+}
+
+static void a_name_that_the_format_does_not_have_is_told_at_its_place(void **state)
+{
+    (void)state;
+    assert_told(SOURCE "    format: syslog\n    key: '{host}'\n",
+                "f.yaml:8:10: sources.s.key: there is no field 'host': there are timestamp, "
+                "hostname, program, processid, message, pri\n");
+    assert_told(SOURCE "    format: syslog\n    record: {x: {from: host}}\n",
+                "f.yaml:8:13: sources.s.record: there is no field 'host': there are timestamp, "
+                "hostname, program, processid, message, pri\n");
+    assert_told(SOURCE "    format: syslog\n    add: {x: '{host}'}\n",
+                "f.yaml:8:10: sources.s.add: x: there is no field 'host': there are timestamp, "
+                "hostname, program, processid, message, pri\n");
+}
+
+static void what_is_added_is_checked_at_its_place(void **state)
+{
+    (void)state;
+    assert_told(CSV "    add: [a]\n",
+                "f.yaml:8:10: sources.s.add: expected a mapping of 1 to 32 names to text\n");
+    assert_told(CSV "    add: {}\n",
+                "f.yaml:8:10: sources.s.add: expected a mapping of 1 to 32 names to text\n");
+    assert_told(CSV "    add: {x: {from: a}, '': b, y: }\n",
+                "f.yaml:8:14: sources.s.add.x: expected text, like \"{@file.path}\" in quotes, not a "
+                "mapping\n"
+                "f.yaml:8:25: sources.s.add: a member needs a name\n"
+                "f.yaml:8:35: sources.s.add.y: expected text, like \"{@file.path}\" in quotes, not "
+                "nothing\n");
+    assert_told(CSV "    record: {x: {from: a}}\n    add: {x: y}\n",
+                "f.yaml:9:11: sources.s.add.x: record has this name too\n");
+    assert_told(CSV "    add: {x: '{@ec2.id}'}\n",
+                "f.yaml:8:10: sources.s.add: x: unknown metadata '@ec2.id': there are "
+                "@file.path, @file.offset, @host, @ec2.instance_id and @ec2.availability_zone\n");
+}
+
+static void how_bytes_are_cut_can_be_said(void **state)
+{
+    (void)state;
+    struct config *c = build(SOURCE);
+    const struct shape_spec *s = &c->sources[0].shape;
+    assert_int_equal(s->on_oversize, OVERSIZE_TRUNCATE);
+    assert_int_equal(s->skip_lines, 0);
+    assert_int_equal(s->flush_after_ms, 0);
+    assert_null(s->multiline.start);
+    assert_null(s->multiline.continues);
+    config_free(c);
+    c = build(SOURCE "    on_oversize: split\n    skip_lines: 3\n    flush_partial_after: 1m\n"
+                     "    multiline: {start: '\\d{4}-'}\n");
+    s = &c->sources[0].shape;
+    assert_int_equal(s->on_oversize, OVERSIZE_SPLIT);
+    assert_int_equal(s->skip_lines, 3);
+    assert_int_equal(s->flush_after_ms, 60000);
+    assert_string_equal(s->multiline.start, "\\d{4}-");
+    assert_null(s->multiline.continues);
+    assert_int_equal(s->multiline.timeout_ms, 5000);
+    assert_int_equal(s->multiline.max_lines, 500);
+    config_free(c);
+    c = build(SOURCE "    format: json\n    on_oversize: truncate\n"
+                     "    multiline: {continue: '\\s', timeout: 100ms, max_lines: 1}\n");
+    assert_string_equal(c->sources[0].shape.multiline.continues, "\\s");
+    assert_int_equal(c->sources[0].shape.multiline.timeout_ms, 100);
+    config_free(c);
+}
+
+static void what_cannot_be_cut_so_is_told(void **state)
+{
+    (void)state;
+    assert_told(SOURCE "    multiline: {timeout: 1s}\n",
+                "f.yaml:7:5: sources.s.multiline: needs start or continue\n");
+    assert_told(SOURCE "    multiline: {start: a, continue: b}\n",
+                "f.yaml:7:27: sources.s.multiline.continue: goes only without start\n");
+    assert_told(SOURCE "    multiline: {start: 'a(b', max_lines: 0}\n",
+                "f.yaml:7:24: sources.s.multiline.start: at byte 3: missing closing parenthesis\n"
+                "f.yaml:7:42: sources.s.multiline.max_lines: 0 is out of bounds: 1 to 100000\n");
+    assert_told(SOURCE "    multiline: a\n",
+                "f.yaml:7:16: sources.s.multiline: expected a mapping, not a single value\n");
+    assert_told(SOURCE "    multiline: {strat: a}\n",
+                "f.yaml:7:5: sources.s.multiline: needs start or continue\n"
+                "f.yaml:7:17: sources.s.multiline.strat: unknown option; the nearest known one is "
+                "start\n");
+    assert_told(SOURCE "    timeout: 5s\n",
+                "f.yaml:7:5: sources.s.timeout: unknown here; this option belongs to multiline\n");
+    assert_told(CSV "    multiline: {start: a}\n",
+                "f.yaml:8:5: sources.s.multiline: goes not with format: csv, whose rows have ends "
+                "of their own\n");
+    assert_told(CSV "    on_oversize: split\n",
+                "f.yaml:8:18: sources.s.on_oversize: split goes only with format: line\n");
+    assert_told(SOURCE "    skip_lines: 1001\n",
+                "f.yaml:7:17: sources.s.skip_lines: 1001 is out of bounds: 0 to 1000\n");
+    assert_told(SOURCE "    flush_partial_after: 5ms\n",
+                "f.yaml:7:26: sources.s.flush_partial_after: 5ms is out of bounds: 100ms to 1h\n");
 }
 
 static void a_tab_can_be_the_delimiter(void **state)
@@ -641,13 +790,9 @@ static void the_control_socket_is_a_path_or_off(void **state)
     c = build(SOURCE "control: /run/tailrace/control.sock\n");
     assert_string_equal(c->control, "/run/tailrace/control.sock");
     config_free(c);
-    struct config *wrong = config_build("c.yaml", STR(SOURCE "control: on\n"), hear, NULL);
-    assert_null(wrong);
-    assert_non_null(strstr(heard(), "control: \"on\" is neither off nor the absolute path of a"));
-    forget(NULL);
-    assert_null(config_build("c.yaml", STR(SOURCE "control: /run/tailrace/\n"), hear, NULL));
-    assert_non_null(strstr(heard(), "neither off nor"));
-    forget(NULL);
+    assert_told(SOURCE "control: on\n",
+                "f.yaml:7:10: control: \"on\" is neither off nor the absolute path of a socket\n");
+    assert_told(SOURCE "control: /run/tailrace/\n", "f.yaml:7:10: control: ...");
     assert_int_equal(diff(SOURCE, SOURCE "control: off\n"), 1);
     assert_string_equal(heard(), "control: (not set) -> off (needs a restart)\n");
 }
@@ -682,6 +827,22 @@ static void differences_are_told_with_what_needs_a_restart(void **state)
                                  "sources.new: added\n");
 }
 
+static void a_change_of_multiline_is_a_difference(void **state)
+{
+    (void)state;
+    assert_int_equal(diff(SOURCE, SOURCE "    multiline: {start: a}\n"), 0);
+    assert_string_equal(heard(), "sources.s.multiline: added\n");
+    assert_int_equal(diff(SOURCE "    multiline: {start: a}\n", SOURCE), 0);
+    assert_string_equal(heard(), "sources.s.multiline: removed\n");
+    assert_int_equal(diff(SOURCE "    multiline: {start: a, timeout: 1s}\n",
+                          SOURCE "    multiline: {continue: a}\n    flush_partial_after: 5s\n"),
+                     0);
+    assert_string_equal(heard(), "sources.s.flush_partial_after: (not set) -> 5s\n"
+                                 "sources.s.multiline.start: a -> (not set)\n"
+                                 "sources.s.multiline.continue: (not set) -> a\n"
+                                 "sources.s.multiline.timeout: 1s -> 5s\n");
+}
+
 static void every_change_of_a_template_is_a_difference(void **state)
 {
     (void)state;
@@ -710,6 +871,14 @@ static void every_change_of_a_template_is_a_difference(void **state)
     }
     diff(CSV "    columns: [a, b]\n", CSV "    columns: [b, a]\n");
     assert_string_equal(heard(), "sources.s.columns: changed\n");
+    static const char *const adds[] = {CSV, CSV "    add: {a: b}\n", CSV "    add: {a: c}\n",
+                                       CSV "    add: {b: b}\n", CSV "    add: {a: b, c: d}\n"};
+    for (size_t i = 0; i < ARRAY_LEN(adds); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(adds); k++) {
+            diff(adds[i], adds[k]);
+            assert_string_equal(heard(), i == k ? "" : "sources.s.add: changed\n");
+        }
+    }
 }
 
 static void long_and_strange_values_are_told_as_one_line(void **state)
@@ -789,6 +958,12 @@ int main(void)
         cmocka_unit_test_teardown(a_hostile_document_cannot_forge_a_line, forget),
         cmocka_unit_test_teardown(a_stream_arn_is_in_the_region, forget),
         cmocka_unit_test_teardown(csv_options_go_only_with_csv, forget),
+        cmocka_unit_test_teardown(every_format_has_its_options, forget),
+        cmocka_unit_test_teardown(options_of_another_format_are_refused, forget),
+        cmocka_unit_test_teardown(a_name_that_the_format_does_not_have_is_told_at_its_place, forget),
+        cmocka_unit_test_teardown(what_is_added_is_checked_at_its_place, forget),
+        cmocka_unit_test_teardown(how_bytes_are_cut_can_be_said, forget),
+        cmocka_unit_test_teardown(what_cannot_be_cut_so_is_told, forget),
         cmocka_unit_test_teardown(a_tab_can_be_the_delimiter, forget),
         cmocka_unit_test_teardown(columns_are_unique_names, forget),
         cmocka_unit_test_teardown(constants_keep_the_type_they_are_written_in, forget),
@@ -802,6 +977,7 @@ int main(void)
         cmocka_unit_test_teardown(equal_configurations_have_no_difference, forget),
         cmocka_unit_test_teardown(the_control_socket_is_a_path_or_off, forget),
         cmocka_unit_test_teardown(differences_are_told_with_what_needs_a_restart, forget),
+        cmocka_unit_test_teardown(a_change_of_multiline_is_a_difference, forget),
         cmocka_unit_test_teardown(every_change_of_a_template_is_a_difference, forget),
         cmocka_unit_test_teardown(long_and_strange_values_are_told_as_one_line, forget),
 #if OWN_MALLOC

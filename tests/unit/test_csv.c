@@ -355,6 +355,31 @@ static void any_other_byte_may_be_the_delimiter(void **state)
     csv_row_release(&row);
 }
 
+static void assert_passes(const char *text, bool at_end, size_t used, bool over)
+{
+    bool got = !over;
+    assert_int_equal(csv_pass_line(str_of(text), at_end, &got), used);
+    assert_int_equal(got, over);
+}
+
+static void a_line_is_passed_over_whatever_its_end(void **state)
+{
+    (void)state;
+    assert_passes("a\"\nb\"\n", false, 3, true);
+    assert_passes("ab\r\nc", false, 4, true);
+    assert_passes("ab\rc", false, 3, true);
+    assert_passes("\n\n", false, 1, true);
+    assert_passes("ab\r", false, 2, false); /* an LF may follow */
+    assert_passes("\r", false, 0, false);
+    assert_passes("ab", false, 2, false);
+    assert_passes("", false, 0, false);
+    assert_passes("ab\r", true, 3, true);
+    assert_passes("ab", true, 2, true);
+    assert_int_equal(csv_last_end(STR("a\nb\rc")), 4);
+    assert_int_equal(csv_last_end(STR("abc")), 0);
+    assert_int_equal(csv_last_end(STR("")), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,6 +392,7 @@ int main(void)
         cmocka_unit_test(scratch_is_only_needed_where_quotes_are_undone_and_is_capped),
         cmocka_unit_test(fields_are_bytes_whatever_they_are),
         cmocka_unit_test(any_other_byte_may_be_the_delimiter),
+        cmocka_unit_test(a_line_is_passed_over_whatever_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,12 +134,13 @@ static void skipping_for_other_framings_ends_at_lf_or_cr(void **state)
 /* All that happens to `text` as one line of words: |record, !oversize. Bytes arrive `step` at a
  * time (0: at random), and reading starts over from the offset, as after a restart, when `restart`.
  */
-static size_t story(struct rng *r, struct str text, size_t max, size_t step, bool restart,
-                    char *out)
+static size_t story(struct rng *r, struct str text, enum shape_encoding encoding, size_t max,
+                    size_t step, bool restart, char *out)
 {
     struct framer f;
     size_t at = 0, seen = 0, n = 0;
     framer_reset(&f, false);
+    f.encoding = encoding;
     for (;;) {
         bool at_end = seen == text.n;
         struct frame frame;
@@ -153,8 +154,10 @@ static size_t story(struct rng *r, struct str text, size_t max, size_t step, boo
             n += frame.data.n;
         }
         at += frame.used;
-        if (restart)
+        if (restart) {
             framer_reset(&f, f.skipping);
+            f.encoding = encoding;
+        }
         if (got != FRAME_MORE)
             continue;
         if (at_end)
@@ -169,22 +172,76 @@ static void how_the_bytes_are_cut_makes_no_difference(void **state)
 {
     (void)state;
     static const char letters[] = {'a', 'b', 'c', '\n', '\r', '\r', 'd'};
+    static const char wide[] = {'\n', '\r', '\n', '\0', '\0', '\0', 'd'};
     struct rng r;
     rng_seed(&r, 31);
     for (int round = 0; round < 20000; round++) {
         char text[40], want[100], got[100];
         size_t n = rng_below(&r, sizeof text), max = rng_below(&r, 7);
+        enum shape_encoding encoding = (enum shape_encoding)(round / 2 % 4);
+        if (encoding_is_utf16(encoding))
+            max += 2;
         for (size_t i = 0; i < n; i++)
-            text[i] = letters[rng_below(&r, sizeof letters)];
+            text[i] = (encoding_is_utf16(encoding) ? wide : letters)[rng_below(&r, sizeof letters)];
         struct str all = {text, n};
-        size_t want_n = story(&r, all, max, 100, false, want);
+        size_t want_n = story(&r, all, encoding, max, 100, false, want);
         for (size_t step = 0; step < 4; step++) {
-            size_t got_n = story(&r, all, max, step, round % 2 == 0, got);
+            size_t got_n = story(&r, all, encoding, max, step, round % 2 == 0, got);
             if (got_n != want_n || memcmp(got, want, got_n) != 0)
                 fail_msg("max %zu step %zu of \"%.*s\": \"%.*s\", wanted \"%.*s\"", max, step,
                          (int)n, text, (int)got_n, got, (int)want_n, want);
         }
     }
+}
+
+static void assert_wide(enum shape_encoding encoding, struct str text, size_t max, bool at_end,
+                        enum frame_result want, struct str data, size_t used)
+{
+    struct framer f;
+    struct frame frame;
+    framer_reset(&f, false);
+    f.encoding = encoding;
+    assert_int_equal(framer_line(&f, text, max, at_end, &frame), want);
+    assert_int_equal(frame.used, used);
+    assert_true(str_eq(frame.data, data));
+}
+
+static void in_utf_16_only_the_whole_unit_ends_a_line(void **state)
+{
+    (void)state;
+    const enum shape_encoding le = ENCODING_UTF16LE, be = ENCODING_UTF16BE;
+    assert_wide(le, STR("a\0\n\0b\0"), 9, false, FRAME_RECORD, STR("a\0"), 4);
+    assert_wide(be, STR("\0a\0\n\0b"), 9, false, FRAME_RECORD, STR("\0a"), 4);
+    assert_wide(le, STR("a\0\r\0\n\0"), 9, false, FRAME_RECORD, STR("a\0"), 6);
+    assert_wide(be, STR("\0a\0\r\0\n"), 9, false, FRAME_RECORD, STR("\0a"), 6);
+    /* U+0A00 and U+000A; U+010A; and two characters with an LF across them */
+    assert_wide(le, STR("\0\n\n\0"), 9, false, FRAME_RECORD, STR("\0\n"), 4);
+    assert_wide(be, STR("\n\0\0\n"), 9, false, FRAME_RECORD, STR("\n\0"), 4);
+    assert_wide(le, STR("\n\1"), 9, false, FRAME_MORE, STR(""), 0);
+    assert_wide(le, STR("a\n\0b"), 9, false, FRAME_MORE, STR(""), 0);
+    assert_wide(be, STR("a\0\nb"), 9, false, FRAME_MORE, STR(""), 0);
+    /* half a unit may still become one, and counts at the end */
+    assert_wide(le, STR("a\0\n"), 9, false, FRAME_MORE, STR(""), 0);
+    assert_wide(le, STR("a\0\n"), 9, true, FRAME_RECORD, STR("a\0\n"), 3);
+    /* the limit is even, and a CR after it may belong to the end */
+    assert_wide(le, STR("a\0\r\0\n\0"), 3, false, FRAME_RECORD, STR("a\0"), 6);
+    assert_wide(le, STR("a\0\r\0\n"), 2, false, FRAME_MORE, STR(""), 0);
+    assert_wide(le, STR("a\0b"), 2, false, FRAME_MORE, STR(""), 0);
+    assert_wide(le, STR("a\0b\0"), 3, false, FRAME_OVERSIZE, STR("a\0"), 2);
+}
+
+static void the_last_line_end_is_found_from_behind(void **state)
+{
+    (void)state;
+    const enum shape_encoding le = ENCODING_UTF16LE, be = ENCODING_UTF16BE;
+    assert_int_equal(framer_last_end(ENCODING_UTF8, STR("a\nb\ncd"), 7), 4);
+    assert_int_equal(framer_last_end(ENCODING_LATIN1, STR("abc"), 0), 0);
+    assert_int_equal(framer_last_end(ENCODING_UTF8, STR("\n"), 0), 1);
+    assert_int_equal(framer_last_end(le, STR("\n\0a\0"), 0), 2);
+    assert_int_equal(framer_last_end(le, STR("\n\0a\0"), 1), 0);
+    assert_int_equal(framer_last_end(le, STR("x\n\0a\0"), 1), 3);
+    assert_int_equal(framer_last_end(be, STR("\0\n\0a\0"), 4), 2);
+    assert_int_equal(framer_last_end(be, STR("\n"), 1), 0);
 }
 
 static void a_line_in_many_pieces_is_searched_once(void **state)
@@ -219,6 +276,8 @@ int main(void)
         cmocka_unit_test(reading_resumes_in_the_middle_of_a_long_line),
         cmocka_unit_test(skipping_for_other_framings_ends_at_lf_or_cr),
         cmocka_unit_test(how_the_bytes_are_cut_makes_no_difference),
+        cmocka_unit_test(in_utf_16_only_the_whole_unit_ends_a_line),
+        cmocka_unit_test(the_last_line_end_is_found_from_behind),
         cmocka_unit_test(a_line_in_many_pieces_is_searched_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

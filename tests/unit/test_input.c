@@ -35,7 +35,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* ---- one file through one input --------------------------------------------------------------- */
+/* ---- one file through one input ------------------------------------------------------------- */
 
 static void open_input(uint64_t offset, bool mid_record)
 {
@@ -74,7 +74,8 @@ static enum input_result feed(struct str file, size_t end, bool at_end)
     char *exact = malloc(end - at + 1);
     char *copy = exact + 1; /* an address that is not aligned */
     memcpy(copy, file.p + at, end - at);
-    enum input_result result = input_feed(&in, f.now, (struct str){copy, end - at}, at_end, 0, &used);
+    const struct str rest = {copy, end - at};
+    enum input_result result = input_feed(&in, f.now, rest, at_end, 0, &used);
     free(exact);
     assert_true(used <= end - at);
     assert_int_equal(in.origin.read_at, at + used);
@@ -98,7 +99,7 @@ static void read_whole(struct str file)
     close_input();
 }
 
-/* ---- what came of it -------------------------------------------------------------------------- */
+/* ---- what came of it ------------------------------------------------------------------------ */
 
 struct wanted {
     struct fake_entry log[FAKES_LOG_MAX];
@@ -174,7 +175,7 @@ static void assert_reason(unsigned i, const char *word)
     assert_non_null(memmem(f.log[i].key.p, f.log[i].key.n, word, strlen(word)));
 }
 
-/* ---- the same, however it comes --------------------------------------------------------------- */
+/* ---- the same, however it comes ------------------------------------------------------------- */
 
 static void in_two_pieces(struct str file)
 {
@@ -329,7 +330,7 @@ static void records_that_are_too_long_are_the_same_however_they_come(void **stat
         assert_same_csv(rows[i]);
 }
 
-/* ---- what is what ------------------------------------------------------------------------------ */
+/* ---- what is what --------------------------------------------------------------------------- */
 
 static void lines_have_their_offsets(void **state)
 {
@@ -467,7 +468,7 @@ static void a_row_of_too_many_fields_is_a_dead_letter(void **state)
     assert_entry(1, RECORD_DATA, "{\"a\":\"1\"}");
 }
 
-/* ---- headers ----------------------------------------------------------------------------------- */
+/* ---- headers -------------------------------------------------------------------------------- */
 
 static void a_header_is_never_a_record_however_it_arrives(void **state)
 {
@@ -573,7 +574,7 @@ static void a_header_that_is_too_long_is_cut_once_and_for_all(void **state)
     assert_int_equal(f.log[1].data.n, 3);
 }
 
-/* ---- no room ----------------------------------------------------------------------------------- */
+/* ---- no room -------------------------------------------------------------------------------- */
 
 static void a_full_ring_stops_the_feed_and_nothing_is_lost_or_doubled(void **state)
 {
@@ -707,7 +708,7 @@ static void ring_and_dead_letters_full_in_turn_lose_nothing(void **state)
     assert_int_equal(in.dead, s->records_dead);
 }
 
-/* ---- positions --------------------------------------------------------------------------------- */
+/* ---- positions ------------------------------------------------------------------------------ */
 
 static void nothing_but_line_ends_moves_the_position_at_once(void **state)
 {
@@ -766,7 +767,7 @@ static void two_files_share_a_ring_and_keep_their_own_positions(void **state)
     close_input();
 }
 
-/* ---- reload ------------------------------------------------------------------------------------ */
+/* ---- reload --------------------------------------------------------------------------------- */
 
 static void a_new_shape_serves_from_the_next_record_on(void **state)
 {

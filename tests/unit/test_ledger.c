@@ -170,6 +170,10 @@ static void a_file_that_was_quiet_for_long_is_not_forgotten_when_it_is_left(void
     struct ledger_source *s = ledger_add_source(&ledger, "a");
     struct ledger_file *quiet = add(s, "/quiet", 1, 5);
     add(s, "/moves", 2, 4 * LEDGER_TTL_S - 1);
+    struct checkpoint c;
+    encoded(&c);
+    checkpoint_release(&c);
+    assert_true(ledger_is_saved(quiet));
     assert_true(ledger_expire(&ledger, 4 * LEDGER_TTL_S, NULL, NULL));
     assert_int_equal(quiet->seen_s, 4 * LEDGER_TTL_S);
     assert_false(ledger_is_saved(quiet));
@@ -236,7 +240,7 @@ static void what_goes_is_told_first(void **state)
     assert_int_equal(ledger.files_n, 1);
 }
 
-/* ---- saving ---- */
+/* ---- saving --------------------------------------------------------------------------------- */
 
 static void a_ledger_that_does_not_fit_says_so(void **state)
 {
@@ -309,7 +313,7 @@ static void a_large_ledger_in_which_little_moves_is_saved_in_part(void **state)
     buf_release(&b);
 }
 
-/* ---- a ledger, a disk, crashes ---- */
+/* ---- a ledger, a disk, crashes -------------------------------------------------------------- */
 
 /* What one entry says, by id. */
 struct said {
@@ -658,7 +662,7 @@ static void a_whole_document_that_failed_leaves_its_number_unused(void **state)
     buf_release(&b);
 }
 
-/* ---- limits ---- */
+/* ---- limits --------------------------------------------------------------------------------- */
 
 static void a_full_ledger_makes_room_from_what_was_left_longest_ago(void **state)
 {
@@ -804,7 +808,7 @@ static void a_ledger_behaves_like_a_table(void **state)
     rng_seed(&r, 5);
     uint64_t now = LEDGER_TTL_S;
     for (unsigned step = 0; step < 20000; step++) {
-        unsigned i = (unsigned)rng_below(&r, N);
+        unsigned i = (unsigned)rng_below(&r, step < 4000 ? 16 : N); /* few share their buckets */
         struct ledger_file *f = files[i];
         if (f == NULL)
             files[i] = add(s, "/x", rng_below(&r, 40), now);
@@ -812,6 +816,8 @@ static void a_ledger_behaves_like_a_table(void **state)
             ledger_leave(f);
         else if (!f->live && rng_below(&r, 3) == 0)
             f->live = true;
+        if (f != NULL && f->live)
+            f->seen_s = now - rng_below(&r, 1000);
         if (step % 500 == 499) {
             now += LEDGER_TTL_S / 3;
             for (unsigned j = 0; j < N; j++)
@@ -823,8 +829,12 @@ static void a_ledger_behaves_like_a_table(void **state)
         unsigned want = 0, got = 0;
         for (unsigned j = 0; j < N; j++)
             want += files[j] != NULL && !files[j]->live && files[j]->at.inode == inode;
-        for (struct ledger_file *at = NULL; (at = ledger_find(s, inode, at)) != NULL; got++)
+        uint64_t newest_s = UINT64_MAX;
+        for (struct ledger_file *at = NULL; (at = ledger_find(s, inode, at)) != NULL; got++) {
             assert_true(at->at.inode == inode && !at->live && got < N);
+            assert_true(at->seen_s <= newest_s);
+            newest_s = at->seen_s;
+        }
         assert_int_equal(got, want);
     }
 }

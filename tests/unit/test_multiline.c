@@ -22,7 +22,7 @@ static struct multiline *make(const char *start, const char *continues, uint64_t
     return m;
 }
 
-/* ---- all that happens to a text, in words ------------------------------------------------------ */
+/* ---- all that happens to a text, in words ---- */
 
 struct reading {
     struct multiline *m;
@@ -83,7 +83,7 @@ static void assert_story(struct multiline *m, size_t max, const char *text, cons
     }
 }
 
-/* ---- which lines belong together --------------------------------------------------------------- */
+/* ---- which lines belong together ---- */
 
 static void a_line_that_matches_start_begins_an_event(void **state)
 {
@@ -157,7 +157,7 @@ static void a_bad_pattern_is_refused_with_its_place(void **state)
     multiline_free(NULL);
 }
 
-/* ---- limits ------------------------------------------------------------------------------------ */
+/* ---- limits ---- */
 
 static void an_event_ends_after_max_lines(void **state)
 {
@@ -242,7 +242,7 @@ static void a_match_that_costs_too_much_is_given_up_and_counted(void **state)
     multiline_free(m);
 }
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time ---- */
 
 static void assert_next(struct multiline *m, struct framer *f, const char *text,
                         enum multiline_wait wait, enum frame_result want, size_t used)

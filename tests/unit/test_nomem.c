@@ -1,7 +1,7 @@
-/* Memory that runs out: malloc, calloc, realloc and free of the whole program are these here. While a
- * test is armed, the n-th allocation fails, once for each n, until everything succeeds; nothing may
- * crash, and all that was allocated must be free again afterwards (the sanitizers' leak check sees to
- * that where they are built in; there, strdup does not come by here). */
+/* Memory that runs out: malloc, calloc, realloc and free of the whole program are these here. While
+ * a test is armed, the n-th allocation fails, once for each n, until everything succeeds; nothing
+ * may crash, and all that was allocated must be free again afterwards (the sanitizers' leak check
+ * sees to that where they are built in; there, strdup does not come by here). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -89,8 +89,9 @@ static void crypto_free(void *p, const char *file, int line)
     REAL(free)(p);
 }
 
-/* Runs `once` with the first, second, ... allocation failing. It returns whether it got what it wanted,
- * and must get it when nothing has failed; `enough` allocations at least must have been tried. */
+/* Runs `once` with the first, second, ... allocation failing. It returns whether it got what it
+ * wanted, and must get it when nothing has failed; `enough` allocations at least must have been
+ * tried. */
 static void fail_each(bool (*once)(void), unsigned enough)
 {
     left = -1;
@@ -117,7 +118,7 @@ static void fail_each(bool (*once)(void), unsigned enough)
     }
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------ */
+/* ---- shapes --------------------------------------------------------------------------------- */
 
 static struct shape_field children[] = {
     {.name = (char *)"c", .from = (char *)"b", .type = TYPE_INT},
@@ -209,7 +210,7 @@ static void a_record_is_shaped_right_or_not_at_all(void **state)
     fail_each(apply_once, 2);
 }
 
-/* ---- pipelines --------------------------------------------------------------------------------- */
+/* ---- pipelines ------------------------------------------------------------------------------ */
 
 static const struct pipeline_options options = {
     .stream = "s", .region = "r", .url = "http://u/", .host = "u", .linger_ms = 0, .in_flight = 2};
@@ -274,7 +275,7 @@ static void a_record_is_delivered_when_there_is_memory_again(void **state)
     fail_each(deliver_once, 10);
 }
 
-/* ---- inputs ------------------------------------------------------------------------------------ */
+/* ---- inputs --------------------------------------------------------------------------------- */
 
 static char *names[] = {(char *)"a", (char *)"b", (char *)"c"};
 
@@ -320,7 +321,7 @@ static void a_file_is_read_once_memory_or_not(void **state)
     spec.columns_n = 0;
 }
 
-/* ---- ledgers ----------------------------------------------------------------------------------- */
+/* ---- ledgers -------------------------------------------------------------------------------- */
 
 /* Two sources, the first with a file. */
 static void make_document(struct buf *out)
@@ -376,16 +377,15 @@ static struct checkpoint decoded(const char *text)
 
 #define PRINT "{\"n\":0,\"hash\":\"00112233445566778899aabbccddeeff\"}"
 #define ENTRY(id)                                                                                  \
-    "{\"id\":\"" id "\",\"path\":\"/x\",\"device\":\"1\",\"inode\":\"2\",\"offset\":0,\"mid_record\":"     \
-    "false,\"seen\":1,\"size\":1,\"head\":" PRINT ",\"tail\":" PRINT "}"
+    "{\"id\":\"" id "\",\"path\":\"/x\",\"device\":\"1\",\"inode\":\"2\",\"offset\":0,"            \
+    "\"mid_record\":false,\"seen\":1,\"size\":1,\"head\":" PRINT ",\"tail\":" PRINT "}"
+#define HEAD "{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"a\",\"files\":["
 
 static bool merge_once(void)
 {
-    struct checkpoint whole = decoded("{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"a\","
-                                      "\"files\":[" ENTRY("1") "]}]}");
-    struct checkpoint recent = decoded(
-        "{\"version\":1,\"generation\":1,\"sources\":[{\"name\":\"a\",\"files\":[" ENTRY("1") "," ENTRY(
-            "2") "]},{\"name\":\"b\",\"files\":[" ENTRY("3") "]}]}");
+    struct checkpoint whole = decoded(HEAD ENTRY("1") "]}]}");
+    struct checkpoint recent = decoded(HEAD ENTRY("1") "," ENTRY(
+        "2") "]},{\"name\":\"b\",\"files\":[" ENTRY("3") "]}]}");
     armed = true;
     bool ok = checkpoint_merge(&whole, &recent);
     armed = false;

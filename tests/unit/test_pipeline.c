@@ -75,7 +75,7 @@ static uint64_t pump_when_due(void)
     return fakes_pump(&f);
 }
 
-/* ---- taking and sending ------------------------------------------------------------------------ */
+/* ---- taking and sending --------------------------------------------------------------------- */
 
 static void with_nothing_to_do_it_never_wants_to_be_called(void **state)
 {
@@ -289,7 +289,7 @@ static void options_that_do_not_fit_change_nothing(void **state)
     assert_memory_equal(f.body.p, "{\"StreamName\":\"crimes\"", 22);
 }
 
-/* ---- some of a request fails ------------------------------------------------------------------- */
+/* ---- some of a request fails ---------------------------------------------------------------- */
 
 static void only_the_failed_records_go_again_when_they_are_due(void **state)
 {
@@ -403,7 +403,7 @@ static void only_so_many_batches_wait(void **state)
     assert_int_equal(origin.delivered, origin.read_at);
 }
 
-/* ---- a whole request fails --------------------------------------------------------------------- */
+/* ---- a whole request fails ------------------------------------------------------------------ */
 
 static void a_failure_narrows_the_flight_to_one_probe(void **state)
 {
@@ -518,7 +518,7 @@ static void trouble_that_lasts_is_told_each_time(void **state)
     assert_int_equal(f.troubles, 6); /* is no news twice */
 }
 
-/* ---- a person is needed ------------------------------------------------------------------------ */
+/* ---- a person is needed --------------------------------------------------------------------- */
 
 static void without_permission_data_is_kept_and_fresh_credentials_asked_for(void **state)
 {
@@ -563,7 +563,7 @@ static void a_missing_stream_is_held_too_but_asks_for_no_credentials(void **stat
     }
 }
 
-/* ---- what will never be taken ------------------------------------------------------------------ */
+/* ---- what will never be taken --------------------------------------------------------------- */
 
 /* The service refuses each request that holds a record tagged 'b'. Returns the requests it took. */
 static unsigned serve(const char *refusal, int status, unsigned turns)
@@ -691,7 +691,7 @@ static void the_flow_goes_on_after_the_last_record_in_trouble_became_a_dead_lett
     assert_int_equal(origin.delivered, 1201);
 }
 
-/* ---- dead letters ------------------------------------------------------------------------------ */
+/* ---- dead letters --------------------------------------------------------------------------- */
 
 static void a_dead_record_goes_to_the_dead_letters_with_its_reason(void **state)
 {
@@ -795,7 +795,7 @@ static void without_room_a_dead_record_is_not_taken_in(void **state)
     assert_int_equal(put_to(&origin, RECORD_DATA, 'g', 20), PUT_OK);
 }
 
-/* ---- room -------------------------------------------------------------------------------------- */
+/* ---- room ----------------------------------------------------------------------------------- */
 
 static void a_ring_that_is_nearly_full_pauses_its_sources_until_half_is_free(void **state)
 {
@@ -899,7 +899,7 @@ static void in_trouble_the_ring_takes_what_it_can(void **state)
     assert_false(f.paused);
 }
 
-/* ---- bounds and positions ---------------------------------------------------------------------- */
+/* ---- bounds and positions ------------------------------------------------------------------- */
 
 static void what_is_retired_in_one_turn_is_bounded(void **state)
 {
@@ -988,7 +988,7 @@ static void a_pipeline_may_end_in_the_middle_of_everything(void **state)
     pipeline_free(NULL);
 }
 
-/* ---- at random --------------------------------------------------------------------------------- */
+/* ---- at random ------------------------------------------------------------------------------ */
 
 #define ORIGINS 5
 

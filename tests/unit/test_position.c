@@ -177,7 +177,8 @@ static void names_and_paths_come_back_byte_for_byte(void **state)
 static const char good[] =
     "{\"version\":1,\"generation\":3,\"sources\":[\n{\"name\":\"crimes\",\"files\":[\n"
     "{\"id\":\"21\",\"path\":\"/a\",\"device\":\"12\",\"inode\":\"34\",\"offset\":56,"
-    "\"mid_record\":false,\"seen\":9,\"size\":78,\"head\":" PRINT(7) ",\"tail\":" PRINT(8) "}]}]}\n";
+    "\"mid_record\":false,\"seen\":9,\"size\":78,"
+    "\"head\":" PRINT(7) ",\"tail\":" PRINT(8) "}]}]}\n";
 
 static void the_format_is_this_one(void **state)
 {

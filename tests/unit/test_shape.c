@@ -141,7 +141,7 @@ static void assert_refused(const char *word)
     assert_null(shape_new(&spec, host, NULL));
 }
 
-/* ---- templates ------------------------------------------------------------------------------- */
+/* ---- templates ------------------------------------------------------------------------------ */
 
 static void the_crime_template_makes_the_documented_record(void **state)
 {
@@ -424,7 +424,7 @@ static void columns_are_found_by_name_in_every_header(void **state)
     stop(&w);
 }
 
-/* ---- without a template ----------------------------------------------------------------------- */
+/* ---- without a template --------------------------------------------------------------------- */
 
 static void all_columns_become_strings(void **state)
 {
@@ -461,7 +461,7 @@ static void any_delimiter_will_do(void **state)
     stop(&w);
 }
 
-/* ---- lines and JSON --------------------------------------------------------------------------- */
+/* ---- lines and JSON ------------------------------------------------------------------------- */
 
 static void a_line_passes_byte_for_byte(void **state)
 {
@@ -496,7 +496,7 @@ static void valid_json_passes_byte_for_byte(void **state)
     stop(&w);
 }
 
-/* ---- keys ------------------------------------------------------------------------------------- */
+/* ---- keys ----------------------------------------------------------------------------------- */
 
 static void assert_fallback(void)
 {
@@ -732,7 +732,7 @@ static void names_with_unicode_are_found(void **state)
     stop(&w);
 }
 
-/* ---- limits and refusals ------------------------------------------------------------------------ */
+/* ---- limits and refusals -------------------------------------------------------------------- */
 
 static void data_and_key_together_stay_within_max_record(void **state)
 {

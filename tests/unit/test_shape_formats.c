@@ -88,9 +88,9 @@ static void assert_refused(const char *words)
     assert_null(shape_new(&spec, "box", NULL));
 }
 
-#define FROM(n, f, ...)                                                                            \
+#define FROM(n, ...)                                                                               \
     {                                                                                              \
-        .name = (char *)(n), .kind = FIELD_FROM, .from = (char *)(f), __VA_ARGS__                  \
+        .name = (char *)(n), .kind = FIELD_FROM, .from = (char *)__VA_ARGS__                       \
     }
 #define ADD(n, t)                                                                                  \
     {                                                                                              \

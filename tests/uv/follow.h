@@ -9,7 +9,8 @@
  * every file must have been told as lost by then
  *
  * A struct record is kept for every file that was found, in that order, and stays when the file is
- * lost. follow_file gives the last one of a path. What the owner takes is `take`.
+ * lost. follow_file gives the last one of a path. What the owner takes is `take`. The record of a file
+ * that was copied and truncated goes on under the copy's path, as the owner does.
  */
 #ifndef TESTS_FOLLOW_H
 #define TESTS_FOLLOW_H
@@ -44,6 +45,7 @@ struct follow {
     bool deaf;            /* events are lost on the way */
     struct tail *tail;
     struct record *records, **last;
+    struct record journal; /* what was taken of all files, in that order */
     enum follow_take take;
     bool refuse;       /* found answers false */
     bool unsettled;    /* settled answers false */
@@ -117,6 +119,7 @@ static inline enum tail_verdict follow_on_bytes(void *ctx, struct tail_file *f, 
     if (full)
         n = fo->take == TAKE_ALL ? fo->room : follow_lines((struct str){bytes.p, fo->room});
     follow_append(r, (struct str){bytes.p, n});
+    follow_append(&fo->journal, (struct str){bytes.p, n});
     if (fo->room != SIZE_MAX)
         fo->room -= n;
     r->ends_n += at_end && !full;
@@ -219,6 +222,13 @@ static inline bool follow_on_knows(void *ctx, uint64_t inode)
     return false;
 }
 
+#define SWAP(a, b)                                                                                 \
+    do {                                                                                           \
+        __typeof__(a) swapped = (a);                                                               \
+        (a) = (b);                                                                                 \
+        (b) = swapped;                                                                             \
+    } while (0)
+
 /* The copy goes on where the file was: the record moves with it, and the file gets a new one. */
 static inline void follow_on_copied(void *ctx, struct tail_file *from, struct tail_file *to)
 {
@@ -229,6 +239,8 @@ static inline void follow_on_copied(void *ctx, struct tail_file *from, struct ta
     to->owner = old;
     fresh->file = from;
     from->owner = fresh;
+    SWAP(old->path, fresh->path);
+    SWAP(old->inode, fresh->inode);
 }
 
 static inline void follow_on_missed(void *ctx, struct tail_file *f, uint64_t bytes,
@@ -359,6 +371,7 @@ static inline void follow_close(struct follow *fo)
         free(r->text);
         free(r);
     }
+    free(fo->journal.text);
     free(fo);
 }
 
@@ -420,6 +433,21 @@ static inline void rename_file(struct uvtest *t, const char *from, const char *t
 static inline void delete_file(struct uvtest *t, const char *name)
 {
     assert_int_equal(remove(uvtest_path(t, name)), 0);
+}
+
+/* What cp does: in one write, since the sizes are small. */
+static inline void copy_file(struct uvtest *t, const char *from, const char *to)
+{
+    size_t n;
+    char *text = uvtest_read(t, from, &n);
+    assert_non_null(text);
+    follow_write_at(t, to, O_TRUNC, text, n);
+    free(text);
+}
+
+static inline void truncate_file(struct uvtest *t, const char *name)
+{
+    assert_int_equal(truncate(uvtest_path(t, name), 0), 0);
 }
 
 static inline void make_dir(struct uvtest *t, const char *name)

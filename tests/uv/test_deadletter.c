@@ -37,6 +37,7 @@ static void store(struct fixture *f, const char *source, const char *data, uint6
                                   .stream = "demo",
                                   .path = "/var/log/a.log",
                                   .reason = "too bad",
+                                  .inode = 1311,
                                   .offset = 123,
                                   .size = 456,
                                   .data = str_of(data),
@@ -119,8 +120,8 @@ static void a_record_becomes_a_line_with_everything_in_it(void **state)
     assert_int_equal(f.codes[0], 0);
     char *text = uvtest_read(f.t, "dead-letter/src.1.jsonl", NULL);
     assert_string_equal(text, "{\"time\":\"2026-11-23T04:05:06Z\",\"source\":\"src.1\","
-                              "\"stream\":\"demo\",\"path\":\"/var/log/a.log\",\"offset\":123,"
-                              "\"size\":456,\"reason\":\"too bad\",\"data\":\"aGVsbG8=\"}\n");
+                              "\"stream\":\"demo\",\"path\":\"/var/log/a.log\",\"inode\":\"1311\","
+                              "\"offset\":123,\"size\":456,\"reason\":\"too bad\",\"data\":\"aGVsbG8=\"}\n");
     free(text);
     assert_int_equal(uvtest_mode(f.t, "dead-letter/src.1.jsonl"), 0600);
     fixture_close(&f);
