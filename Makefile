@@ -111,6 +111,16 @@ bench: ## CPU, memory and rate beside the floor program; BENCH='--quick' for a t
 	@$(MAKE) -s all $(BENCHES)
 	@python3 tests/bench/run.py --build $(BUILD) $(BENCH)
 
+bench-many: ## 10,000 followed files, quiet and with one of them busy
+	@tests/setup.sh bench
+	@$(MAKE) -s all $(BENCHES)
+	@python3 tests/bench/many.py --build $(BUILD) $(BENCH)
+
+week: ## seven days of rotation of 50 files, hours made short: memory and descriptors must not grow
+	@tests/setup.sh
+	@$(MAKE) -s all
+	@tests/.venv/bin/python tests/torture/week.py
+
 FUZZ_SECONDS ?= 60
 fuzz: ## look for new inputs with libFuzzer, FUZZ_SECONDS=n for each entry point
 	@tests/setup.sh fuzz
@@ -136,6 +146,6 @@ clean: ## remove what was built
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all help clean install setup setup-build programs-for-tests test tidy demo sim bench fuzz
+.PHONY: all help clean install setup setup-build programs-for-tests test tidy demo sim bench bench-many week fuzz
 .SUFFIXES:
 .SECONDARY:

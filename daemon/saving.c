@@ -20,13 +20,18 @@ static void collect(struct service *s, struct now now)
             struct input *in = CONTAINER_OF(o, struct input, origin);
             struct followed *fo = CONTAINER_OF(in, struct followed, input);
             list_del(&o->moved);
-            if (fo->file == NULL || !tail_position(fo->file, min_u64(o->delivered, fo->file->read_at), &fo->entry->at))
+            if (fo->file == NULL ||
+                !tail_position(fo->file, min_u64(o->delivered, fo->file->read_at), &fo->entry->at))
                 continue;
             fo->entry->at.mid_record = o->delivered_mid;
             fo->entry->seen_s = now.wall_ms / 1000;
-            fo->entry->size = fo->file->seen_end;
+            fo->entry->size = fo->file->known_end;
             ledger_touch(fo->entry);
         }
+    }
+    LIST_FOR(it, save, &s->sources)
+    {
+        tail_trim(CONTAINER_OF(it, struct source, link)->tail);
     }
     followed_free_retired(s);
 }

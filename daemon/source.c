@@ -6,7 +6,9 @@
  *   line
  *   else                                        0
  */
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "daemon/service_in.h"
 
@@ -143,6 +145,7 @@ static void start_followed(struct source *src, struct followed *fo, struct ledge
 {
     struct service *s = src->service;
     entry->live = true;
+    entry->size = fo->file->known_end;
     entry->seen_s = service_now(s).wall_ms / 1000;
     ledger_touch(entry);
     fo->entry = entry;
@@ -197,8 +200,8 @@ static void start_again(struct source *src, struct tail_file *f)
     followed_free_retired(src->service);
 }
 
-/* The same at any offset, because a person wants it so. Records of the old input that are still in the
- * ring are delivered; their positions no longer count. */
+/* The same at any offset, because a person wants it so. Records of the old input that are still in
+ * the ring are delivered; their positions no longer count. */
 bool source_rewind(struct tail_file *f, uint64_t offset)
 {
     struct followed *old = followed_of(f);
@@ -353,14 +356,43 @@ static void on_copied(void *ctx, struct tail_file *from, struct tail_file *to)
 }
 
 /* What nobody can have any more is said, and counted. */
-static void on_missed(void *ctx, struct tail_file *f, uint64_t bytes, const char *why)
+static void miss(struct source *src, const char *path, uint64_t bytes, const char *why)
 {
-    struct source *src = ctx;
     struct stats *stats = pipeline_stats(src->stream->pipeline);
     stats->missing_files++;
     stats->missing_bytes += bytes;
     log_warn(log_msg("bytes that were not read are gone"), log_s("source", src->name),
-             log_s("path", f->path), log_u("bytes", bytes), log_s("why", why));
+             log_s("path", path), log_u("bytes", bytes), log_s("why", why));
+}
+
+static void on_missed(void *ctx, struct tail_file *f, uint64_t bytes, const char *why)
+{
+    miss(ctx, f->path, bytes, why);
+}
+
+/* Its path leads elsewhere, or nowhere; what cannot be looked at may still be there. */
+static bool is_gone(const struct ledger_file *entry)
+{
+    struct stat st;
+    if (stat(entry->path, &st) != 0)
+        return errno == ENOENT || errno == ENOTDIR;
+    return st.st_ino != entry->at.inode || !list_empty(&entry->displaced);
+}
+
+/* Files that were deleted, packed or renamed out of the glob while nobody looked: what was known to be
+ * in them beyond the checkpoint is missing. That is told once; the entry stays, for they may come back. */
+static void miss_what_is_gone(struct source *src)
+{
+    LIST_FOR(it, save, &src->ledger->files)
+    {
+        struct ledger_file *entry = CONTAINER_OF(it, struct ledger_file, link);
+        if (entry->live || entry->size <= entry->at.offset || !is_gone(entry))
+            continue;
+        miss(src, entry->path, entry->size - entry->at.offset, "gone while tailraced was not running");
+        entry->size = entry->at.offset;
+        ledger_touch(entry);
+        src->service->dirty = true;
+    }
 }
 
 static void on_renamed(void *ctx, struct tail_file *f)
@@ -387,8 +419,14 @@ static void on_lost(void *ctx, struct tail_file *f)
     uint64_t at = min_u64(o->delivered, f->read_at);
     if (fo->entry != NULL && tail_position(f, at, &fo->entry->at))
         fo->entry->at.mid_record = o->delivered_mid;
-    if (fo->entry != NULL)
+    if (fo->entry != NULL && tail_is_deleted(f)) {
+        if (f->known_end > at)
+            miss(src, f->path, f->known_end - at, "deleted, and tailraced stops following it");
+        ledger_drop(fo->entry);
+    } else if (fo->entry != NULL) {
+        fo->entry->size = f->known_end;
         ledger_leave(fo->entry);
+    }
     log_debug(log_msg("closed"), log_s("source", src->name), log_s("path", f->path),
               log_u("offset", o->delivered));
     src->service->dirty = true;
@@ -510,6 +548,7 @@ struct source *source_new(struct service *s, const struct config_source *c, stru
     s->dirty = true;
     list_add_tail(&s->sources, &src->link);
     tail_scan(src->tail);
+    miss_what_is_gone(src);
     src->fresh = false;
     return src;
 }

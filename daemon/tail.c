@@ -96,6 +96,22 @@ void tail_complain(struct tail *t, const char *path, const char *what)
     t->ops.complain(t->ops.ctx, path, what);
 }
 
+/* There may be thousands that cannot be watched, for one reason: it is said of the first. */
+void tail_cannot_watch(struct tail *t, const char *path, int error)
+{
+    if (error != ENOSPC)
+        tail_complain(t, path, strerror(error));
+    else if (!t->no_watches)
+        tail_complain(t, path,
+                      "cannot be watched: fs.inotify.max_user_watches is reached; polling");
+    t->no_watches |= error == ENOSPC;
+    if (t->polling)
+        return;
+    t->polling = true;
+    t->poll_at_ms = tail_now(t) + t->poll_ms;
+    tail_arm_timer(t);
+}
+
 /* ---- the ready list and who runs ---- */
 
 static void on_idle(uv_idle_t *idle);
@@ -103,7 +119,7 @@ static void on_timer(uv_timer_t *timer);
 
 void tail_kick(struct tail *t)
 {
-    bool work = t->scan_due || t->moving != NULL || (!t->paused && !list_empty(&t->ready));
+    bool work = t->scan_due || t->links_due || t->moving != NULL || (!t->paused && !list_empty(&t->ready));
     if (!t->closing && work)
         uv_idle_start(&t->idle, on_idle);
     else if (!t->closing)
@@ -113,6 +129,8 @@ void tail_kick(struct tail *t)
 void tail_wake(struct tail_file *f)
 {
     f->news = true;
+    if (f->tail->paused && f->fd >= 0)
+        tail_note_size(f);
     if (f->done || f->held_for != NULL || !list_empty(&f->ready))
         return;
     list_del(&f->patient);
@@ -157,6 +175,8 @@ static void on_idle(uv_idle_t *idle)
     tail_settle_moving(t);
     if (t->scan_due)
         tail_scan(t);
+    if (t->links_due)
+        tail_check_links(t);
     if (t->unsorted)
         tail_sort_ready(t);
     for (unsigned i = 0; i < TURN_FILES_MAX && !t->paused && !list_empty(&t->ready); i++) {
@@ -268,7 +288,7 @@ struct tail_file *tail_adopt(struct tail *t, const char *path, int fd, const str
     f->device = st->st_dev;
     f->inode = st->st_ino;
     f->mtime_ns = tail_mtime_ns(st);
-    f->seen_end = (uint64_t)st->st_size;
+    f->seen_end = f->known_end = (uint64_t)st->st_size;
     f->quiet_since_ms = tail_now(t);
     f->patience_ms = UINT64_MAX;
     f->limit = t->once ? (uint64_t)st->st_size : UINT64_MAX;
@@ -318,11 +338,7 @@ void tail_watch_itself(struct tail_file *f)
         tail_unwatch_itself(f);
         wd = -ENOMEM;
     }
-    tail_complain(t, f->path,
-                  wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached; polling"
-                                : strerror(-wd));
-    t->polling = true;
-    tail_arm_timer(t);
+    tail_cannot_watch(t, f->path, -wd);
 }
 
 void tail_unwatch_itself(struct tail_file *f)
@@ -376,10 +392,14 @@ void tail_unname(struct tail_file *f)
     f->orphan = true;
 }
 
-void tail_gone(struct tail_file *f)
+void tail_gone(struct tail_file *f, bool search)
 {
     struct tail *t = f->tail;
     uint64_t unread = f->seen_end > f->read_at ? f->seen_end - f->read_at : 0;
+    if (search && tail_open_beside(f)) {
+        tail_orphan(f);
+        return;
+    }
     if (f->news || unread > 0)
         t->ops.missed(t->ops.ctx, f, unread, "gone while its descriptor was closed");
     tail_forget(f);
@@ -388,9 +408,10 @@ void tail_gone(struct tail_file *f)
 void tail_orphan(struct tail_file *f)
 {
     struct tail *t = f->tail;
-    if (f->orphan)
+    if (!list_empty(&f->orphans))
         return;
-    tail_unname(f);
+    if (!f->orphan)
+        tail_unname(f);
     f->quiet_since_ms = tail_now(t);
     list_add_tail(&t->orphans, &f->orphans);
     t->tick_at_ms = tail_now(t) + min_u64(TICK_MS, t->quiet_ms);
@@ -522,6 +543,8 @@ void tail_close(struct tail *t, void (*on_closed)(void *ctx), void *ctx)
     t->scan++;
     tail_drop_old_dirs(t);
     free(t->dirs);
+    tail_forget_dangling(t);
+    free(t->dangling);
     tdestroy(t->complained, free);
     uv_close((uv_handle_t *)&t->idle, on_idle_closed);
     uv_close((uv_handle_t *)&t->timer, on_timer_closed);

@@ -91,6 +91,8 @@ struct tail_file {
     uint64_t seen_end;         /* where the file ended when it was last looked at */
     uint64_t told_end;         /* the owner has been told, and left, what stands up to here */
     uint64_t quiet_since_ms;   /* since when it ends there */
+    uint64_t known_end;        /* it is known to have been so long, read or not */
+    bool cut;                  /* and to have been shorter after that */
     uint64_t patience_ms;      /* the owner wants to hear when it has been quiet for so long */
     struct fingerprint before; /* of the bytes before read_at */
     struct fingerprint first;  /* of the first COPY_FIRST bytes; n 0: not known */
@@ -143,6 +145,8 @@ struct tail *tail_new(uv_loop_t *loop, const struct tail_options *o, const struc
 /* Instead of TAIL_QUIET_MS, TAIL_POLL_MS and COPY_HOLD_MS; before the first scan. */
 void tail_set_times(struct tail *t, uint64_t quiet_ms, uint64_t poll_ms, uint64_t hold_ms);
 void tail_set_open_max(struct tail *t, size_t open_max);
+/* Something was delivered: perhaps files can be shut now that could not before. */
+void tail_trim(struct tail *t);
 void tail_scan(struct tail *t);
 void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const char *name);
 void tail_pause(struct tail *t, bool pause);
@@ -161,6 +165,8 @@ uint64_t tail_quiet_ms(const struct tail_file *f);
 /* The file's own bytes, for the owner: how many were read, or -1 (also when it is shut). */
 ssize_t tail_pread(const struct tail_file *f, void *to, size_t n, uint64_t offset);
 uint64_t tail_size(const struct tail_file *f);
+/* It is open, and has no name anywhere any more: nobody can ever open it again. */
+bool tail_is_deleted(const struct tail_file *f);
 /* What a checkpoint at this offset (<= read_at) must say. False: the bytes are no longer those
  * that were read; then the old checkpoint must stay. Sets everything but mid_record. */
 bool tail_position(struct tail_file *f, uint64_t offset, struct position *at);

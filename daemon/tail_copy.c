@@ -99,6 +99,8 @@ bool tail_hold(struct tail_file *f)
 {
     struct tail *t = f->tail;
     uint64_t size = tail_size(f);
+    if (size == 0)
+        return false; /* nothing to read yet, and nothing to know it by */
     f->unproven = false;
     bool ok;
     struct fingerprint first = tail_fingerprint(f, COPY_FIRST, COPY_FIRST, &ok);

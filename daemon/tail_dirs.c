@@ -125,14 +125,7 @@ bool tail_watch_dir(struct tail *t, const char *path, bool names, bool *news)
         return false;
     if (wd == -EACCES && !names)
         return true; /* it may be passed through, not read; nobody tells when it is moved */
-    tail_complain(t, path,
-                  wd == -ENOSPC ? "cannot be watched: fs.inotify.max_user_watches is reached; polling"
-                                : strerror(-wd));
-    if (!t->polling) {
-        t->polling = true;
-        t->poll_at_ms = tail_now(t) + t->poll_ms;
-        tail_arm_timer(t);
-    }
+    tail_cannot_watch(t, path, -wd);
     return true;
 }
 

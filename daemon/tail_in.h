@@ -4,6 +4,7 @@
  *   tail_open.c   which files are opened; shutting and opening again
  *   tail_scan.c   the glob walked, one path considered, what an event means
  *   tail_dirs.c   the directories that are watched
+ *   tail_links.c  symbolic links, and where they lead
  *   tail_copy.c   copies of a file that is about to be truncated
  */
 #ifndef DAEMON_TAIL_IN_H
@@ -32,8 +33,11 @@ struct tail {
     bool polling;  /* asked for, or some directory cannot be watched */
     bool incomplete; /* something that matches could not be opened or read */
     bool linked_dirs; /* some directory on the way is a link */
-    bool dangling; /* the last scan saw a link that leads nowhere yet */
+    bool links_due; /* something has come or gone where links may lead */
+    bool too_many_dangling;
     bool scan_due; /* the idle begins with a scan: one for all the events of a turn */
+    bool no_watches; /* has been said */
+    bool starved;  /* there were no descriptors */
     bool scanning; /* who has lost its name may get another one yet */
     bool unsorted; /* files were found that may be older than others on the ready list */
     unsigned scan;
@@ -52,6 +56,8 @@ struct tail {
     size_t dirs_n, dirs_cap;
     struct tail_file *moving; /* shut, and gone from its name: the next event may say whereto */
     uint32_t moving_cookie;
+    char **dangling;  /* paths of links that lead nowhere yet */
+    size_t dangling_n;
     void *complained; /* tsearch tree of strings */
     size_t complained_n;
     char *chunk;
@@ -78,7 +84,8 @@ struct tail_file *tail_adopt(struct tail *t, const char *path, int fd, const str
 void tail_rename(struct tail_file *f, const char *path); /* known again under this name */
 void tail_unname(struct tail_file *f); /* an orphan, for now without what keeps one alive */
 void tail_orphan(struct tail_file *f);
-void tail_gone(struct tail_file *f); /* shut, and nobody can open it any more */
+/* Shut, and without its name. `search`: it may have another in its directory, and have grown since. */
+void tail_gone(struct tail_file *f, bool search);
 void tail_wake(struct tail_file *f); /* it may have news */
 void tail_forget(struct tail_file *f);
 void tail_watch_itself(struct tail_file *f);
@@ -88,9 +95,11 @@ void tail_arm_timer(struct tail *t); /* for the earliest of what waits for a tim
 void tail_follows(struct tail_file *f, struct tail_file *before); /* read it after that one */
 void tail_follows_nobody(struct tail_file *f);
 void tail_complain(struct tail *t, const char *path, const char *what); /* each once */
+void tail_cannot_watch(struct tail *t, const char *path, int error); /* so poll */
 
 /* tail_read.c */
 size_t tail_read(struct tail_file *f, bool *wait);
+void tail_note_size(struct tail_file *f); /* so that what is never read can be counted */
 struct fingerprint tail_fingerprint(const struct tail_file *f, uint64_t end, size_t n, bool *ok);
 
 /* tail_open.c */
@@ -98,15 +107,23 @@ struct fingerprint tail_fingerprint(const struct tail_file *f, uint64_t end, siz
 int tail_open_path(struct tail *t, const char *path, struct stat *st);
 void tail_opened(struct tail_file *f, int fd);
 void tail_closed(struct tail_file *f);
+bool tail_open_beside(struct tail_file *f); /* under another name in its directory */
 bool tail_reopen(struct tail_file *f); /* false: not now, or f is forgotten: do not touch it */
 void tail_touch(struct tail_file *f);  /* it was active */
-void tail_trim(struct tail *t);
 
 /* tail_scan.c */
 bool tail_still_there(const struct tail_file *f);
 void tail_consider(struct tail *t, const char *path, bool event);
 void tail_settle_moving(struct tail *t);
 void tail_sort_ready(struct tail *t); /* the oldest file first */
+
+/* tail_links.c */
+bool tail_join(char to[TAIL_PATH_MAX], const char *dir, const char *name);
+bool tail_is_link_to_dir(const char *path);
+void tail_watch_way(struct tail *t, const char *path); /* the directories on a link's way */
+void tail_note_dangling(struct tail *t, const char *path); /* if it is a link that does */
+void tail_forget_dangling(struct tail *t);
+void tail_check_links(struct tail *t);
 
 /* tail_dirs.c */
 struct tail_dir *tail_find_dir(struct tail *t, int wd);

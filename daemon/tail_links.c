@@ -153,18 +153,24 @@ void tail_forget_dangling(struct tail *t)
 
 static void check_linked(struct tail *t)
 {
+    size_t n = 0;
     LIST_FOR(it, save, &t->linked)
     {
-        const struct tail_file *f = CONTAINER_OF(it, struct tail_file, linked);
+        n++;
+    }
+    for (; n > 0 && !list_empty(&t->linked); n--) {
+        struct tail_file *f = LIST_FIRST(&t->linked, struct tail_file, linked);
+        list_del(
+            &f->linked); /* to the back: considering one may take others out, and put some in */
+        list_add_tail(&t->linked, &f->linked);
         char path[TAIL_PATH_MAX];
-        if (f->orphan || tail_still_there(f))
-            continue;
         snprintf(path, sizeof path, "%s", f->path);
-        tail_consider(t, path, true); /* f may be freed by now */
+        if (!f->orphan && !tail_still_there(f))
+            tail_consider(t, path, true);
     }
 }
 
-/* Considering may put one back to its end. */
+/* Considering puts one that still dangles back to its end. */
 static void check_dangling(struct tail *t)
 {
     for (size_t n = t->dangling_n; n > 0; n--) {

@@ -2,8 +2,10 @@
  * keep within open_max; its position is worked out while it is still open. It is opened again by
  * its path when it has news, and must then be the same inode; the bytes before read_at are checked
  * by the reading anyway. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -11,7 +13,6 @@
 
 #define TRIM_TRIES 64   /* files looked at for one that can be shut */
 #define SPARE_MAX  1024 /* descriptors left to others; at most a quarter */
-#define RESCAN_MS  1000 /* after the process ran out of descriptors: nobody tells when there are some */
 
 /* ---- opening ---- */
 
@@ -50,13 +51,10 @@ static void complain_open(struct tail *t, const char *path)
     int error = errno;
     if (error == ENOENT || error == ENOTDIR)
         return;
-    if (!is_lack(error) || t->rescan_at_ms == UINT64_MAX)
+    if (!is_lack(error) || !t->starved)
         tail_complain(t, path, strerror(error));
-    t->incomplete = true;
-    if (is_lack(error) && !t->once && t->rescan_at_ms == UINT64_MAX) {
-        t->rescan_at_ms = tail_now(t) + RESCAN_MS;
-        tail_arm_timer(t);
-    }
+    t->starved |= is_lack(error);
+    t->incomplete |= !is_lack(error);
 }
 
 static bool shut_one(struct tail *t);
@@ -173,6 +171,36 @@ void tail_trim(struct tail *t)
 
 /* ---- opening again ---- */
 
+/* It was renamed faster than the events came: rotations follow each other closely, and rename one file
+ * twice. It is still there, under some name. */
+bool tail_open_beside(struct tail_file *f)
+{
+    const char *slash = strrchr(f->path, '/');
+    int n = slash == f->path ? 1 : (int)(slash - f->path);
+    char dir[TAIL_PATH_MAX], path[TAIL_PATH_MAX];
+    snprintf(dir, sizeof dir, "%.*s", n, f->path);
+    DIR *stream = opendir(dir);
+    if (stream == NULL)
+        return false;
+    const struct dirent *d;
+    bool opened = false;
+    while (!opened && (d = readdir(stream)) != NULL) {
+        struct stat st;
+        if (d->d_ino != f->inode ||
+            snprintf(path, sizeof path, "%s/%s", dir, d->d_name) >= (int)sizeof path)
+            continue;
+        int fd = tail_open_path(f->tail, path, &st);
+        opened = fd >= 0 && st.st_ino == f->inode && st.st_dev == f->device;
+        if (opened)
+            tail_opened(f, fd);
+        else if (fd >= 0)
+            close(fd);
+    }
+    closedir(stream);
+    return opened;
+}
+
+
 /* Its name leads elsewhere, or nowhere. Perhaps an event that is on its way tells whereto it went;
  * if not, what was written since is gone. */
 static void cannot_reopen(struct tail_file *f)
@@ -182,7 +210,7 @@ static void cannot_reopen(struct tail_file *f)
     t->incomplete |= t->once;
     if (tail_still_there(f))
         return; /* no right to read it: the next event, or scan, tries again */
-    tail_gone(f);
+    tail_gone(f, true);
     t->scan_due = !t->once; /* whoever has its name now */
 }
 

@@ -59,6 +59,12 @@ uint64_t tail_size(const struct tail_file *f)
     return fstat(f->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
+bool tail_is_deleted(const struct tail_file *f)
+{
+    struct stat st;
+    return f->fd >= 0 && fstat(f->fd, &st) == 0 && st.st_nlink == 0;
+}
+
 bool tail_position(struct tail_file *f, uint64_t offset, struct position *at)
 {
     assert(offset <= f->read_at);
@@ -84,21 +90,38 @@ bool tail_position(struct tail_file *f, uint64_t offset, struct position *at)
     return true;
 }
 
-bool tail_rewind(struct tail_file *f, uint64_t offset, struct position *at)
+static bool seek_and_say(struct tail_file *f, uint64_t offset, struct position *at)
 {
-    if (f->fd < 0 && !tail_reopen(f))
-        return false;
-    const uint64_t read_at = f->read_at;
+    const uint64_t read_at = f->read_at, told_end = f->told_end;
     const struct fingerprint before = f->before;
     if (!tail_seek(f, offset))
         return false;
-    if (!tail_position(f, offset, at)) {
-        f->read_at = read_at;
-        f->before = before;
-        return false;
-    }
-    tail_wake(f);
-    return true;
+    if (tail_position(f, offset, at))
+        return true;
+    f->read_at = read_at;
+    f->told_end = told_end;
+    f->before = before;
+    return false;
+}
+
+/* A file that is shut is opened only for the moment: the reading has its own turn, and limits. */
+bool tail_rewind(struct tail_file *f, uint64_t offset, struct position *at)
+{
+    struct stat st;
+    bool shut = f->fd < 0;
+    if (shut && !f->orphan)
+        f->fd = tail_open_path(f->tail, f->path, &st);
+    bool ok = f->fd >= 0 && (!shut || (st.st_ino == f->inode && st.st_dev == f->device)) &&
+              seek_and_say(f, offset, at);
+    if (shut && f->fd >= 0)
+        close(f->fd);
+    if (shut)
+        f->fd = -1;
+    if (ok && shut)
+        f->shut_at = *at;
+    if (ok)
+        tail_wake(f);
+    return ok;
 }
 
 bool tail_holds(const struct tail_file *f, const struct position *at)
@@ -150,7 +173,9 @@ static void be_patient(struct tail_file *f)
 static void start_over(struct tail_file *f)
 {
     struct tail *t = f->tail;
-    uint64_t unread = f->seen_end > f->read_at ? f->seen_end - f->read_at : 0;
+    uint64_t unread = f->known_end > f->read_at ? f->known_end - f->read_at : 0;
+    f->known_end = 0;
+    f->cut = false;
     if (!tail_hand_over(f)) {
         if (unread > 0)
             t->ops.missed(t->ops.ctx, f, unread, "truncated before it was read");
@@ -191,13 +216,33 @@ static bool grow_chunk(struct tail *t)
     return true;
 }
 
+/* Once it was cut off, what it grows to is new content, and will be read. */
+void tail_note_size(struct tail_file *f)
+{
+    uint64_t size = tail_size(f);
+    f->cut |= size < f->known_end;
+    if (!f->cut)
+        f->known_end = size;
+}
+
 /* Notes where the file ends. Half a record that grows is no quiet. */
 static void see_end(struct tail_file *f, uint64_t end)
 {
+    if (end > f->known_end)
+        f->known_end = end;
     if (end == f->seen_end)
         return;
     f->seen_end = end;
     f->quiet_since_ms = tail_now(f->tail);
+}
+
+/* It was cut off behind what has been read. */
+static void miss_what_was_cut(struct tail_file *f, uint64_t end)
+{
+    struct tail *t = f->tail;
+    t->ops.missed(t->ops.ctx, f, f->known_end - end, "truncated before it was read");
+    f->known_end = end;
+    f->cut = false;
 }
 
 /* The disk says no: that is tried again after a while, and at the latest with the next event. */
@@ -276,6 +321,10 @@ size_t tail_read(struct tail_file *f, bool *wait)
     if (!read_chunk(f, want, &n))
         return 0;
     see_end(f, at + n);
+    if (n == want)
+        tail_note_size(f); /* there may be far more */
+    else if (at + n < f->known_end)
+        miss_what_was_cut(f, at + n);
     bool quiet = f->orphan && quiet_for_ms(f) >= t->quiet_ms;
     f->ends_here = n < want;
     bool last = (t->once && (n < want || at + n >= f->limit)) || (n < want && quiet);

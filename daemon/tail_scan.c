@@ -4,9 +4,8 @@
  * directory comes or goes, when events were lost, or, polling, once in a while.
  *
  * Watched are the directories in which the walk has to look names up, and where a part of the path does
- * not exist yet, the nearest directory above that does: so what appears later is noticed. And for files
- * that are links, the directory that the link leads to, since what is rotated there tells nothing
- * here. */
+ * not exist yet, the nearest directory above that does: so what appears later is noticed. Of
+ * links, tail_links.c tells. */
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -20,7 +19,9 @@
 #include "daemon/tail_in.h"
 
 #define SCAN_PASSES_MAX 16 /* walks in one scan, when directories appear while it looks */
+#define SEARCHES_MAX    100
 #define WALK_DEPTH_MAX  64
+#define RESCAN_MS       1000
 
 /* ---- one path ---- */
 
@@ -49,18 +50,6 @@ bool tail_still_there(const struct tail_file *f)
     return !f->orphan && stat(f->path, &st) == 0 && is_this(f, &st);
 }
 
-/* Where a link leads is rotated in another directory: that one is watched too. */
-static void watch_target(struct tail_file *f)
-{
-    char target[PATH_MAX];
-    if (realpath(f->path, target) == NULL)
-        return;
-    char *slash = strrchr(target, '/');
-    slash[slash == target ? 1 : 0] = '\0';
-    bool news = false;
-    tail_watch_dir(f->tail, target, true, &news);
-}
-
 /* Its directory tells nothing of what is written through another name in another directory. */
 static void watch_if_needed(struct tail_file *f, const struct stat *st)
 {
@@ -69,7 +58,8 @@ static void watch_if_needed(struct tail_file *f, const struct stat *st)
     list_del(&f->linked);
     if (is_link) {
         list_add_tail(&f->tail->linked, &f->linked);
-        watch_target(f);
+        tail_watch_way(f->tail, f->path);
+        f->tail->links_due |= !tail_still_there(f); /* switched before it was watched */
     }
     if (is_link || st->st_nlink > 1)
         tail_watch_itself(f);
@@ -119,10 +109,24 @@ static void take_up_new(struct tail *t, const char *path, int fd, const struct s
     tail_trim(t);
 }
 
+/* Nobody tells when there are descriptors again. */
+static void try_again_soon(struct tail *t)
+{
+    t->incomplete = true;
+    if (t->once || t->rescan_at_ms != UINT64_MAX)
+        return;
+    t->rescan_at_ms = tail_now(t) + RESCAN_MS;
+    tail_arm_timer(t);
+}
+
 static void take_up(struct tail *t, const char *path)
 {
     struct stat st;
     int fd = tail_open_path(t, path, &st);
+    if (fd == -EMFILE)
+        try_again_soon(t);
+    else if (fd < 0)
+        tail_note_dangling(t, path);
     if (fd < 0)
         return;
     struct tail_file *known = tail_find_inode(t, st.st_dev, st.st_ino);
@@ -162,10 +166,13 @@ void tail_consider(struct tail *t, const char *path, bool event)
 
 /* ---- names that are lost ---- */
 
-/* A file that is shut can be an orphan only if it can still be opened. */
+/* A file that is shut can be an orphan only if it can still be opened. A link, or one of several hard
+ * links, may not have been the only name that matches: look for others. */
 static void lose_name(struct tail_file *f)
 {
     struct tail *t = f->tail;
+    t->scan_due |= !t->scanning && (f->wd >= 0 || !list_empty(&f->linked));
+    list_del(&f->linked);
     if (f->fd >= 0) {
         tail_orphan(f);
         return;
@@ -173,7 +180,7 @@ static void lose_name(struct tail_file *f)
     if (t->scanning)
         tail_unname(f);
     else
-        tail_gone(f);
+        tail_gone(f, true);
 }
 
 /* The next event did not tell whereto it went. */
@@ -195,7 +202,10 @@ static void on_lost_name(struct tail *t, struct tail_file *f, uint32_t mask, uin
         tail_kick(t);
         return;
     }
-    lose_name(f);
+    if (f->fd < 0 && (mask & IN_DELETE))
+        tail_gone(f, false);
+    else
+        lose_name(f);
 }
 
 /* It has moved to a name that the glob does not match: it is an orphan, with a descriptor. */
@@ -230,34 +240,13 @@ struct walk {
     bool news; /* a directory that was not watched yet */
 };
 
-/* A link whose target is not there, perhaps between its rotation and the next: wait where it leads. */
-static void watch_dangling(struct tail *t, const char *path)
-{
-    char target[TAIL_PATH_MAX], whole[TAIL_PATH_MAX];
-    ssize_t n = readlink(path, target, sizeof target - 1);
-    if (n <= 0)
-        return;
-    target[n] = '\0';
-    const char *slash = strrchr(path, '/');
-    int used = target[0] == '/' ? snprintf(whole, sizeof whole, "%s", target)
-                                : snprintf(whole, sizeof whole, "%.*s/%s", (int)(slash - path),
-                                           path, target);
-    char *last = used > 0 && (size_t)used < sizeof whole ? strrchr(whole, '/') : NULL;
-    if (last == NULL)
-        return;
-    last[last == whole ? 1 : 0] = '\0';
-    bool news = false;
-    tail_watch_dir(t, whole, true, &news);
-    t->dangling = true;
-}
-
 static void note(struct walk *w, const char *path)
 {
     struct stat st;
     if (glob_excluded(w->t->glob, path))
         return;
     if (stat(path, &st) != 0) {
-        watch_dangling(w->t, path);
+        tail_note_dangling(w->t, path);
         return;
     }
     if (w->n == w->cap) {
@@ -277,13 +266,6 @@ static void note(struct walk *w, const char *path)
 static void walk(struct walk *w, const struct glob_alternative *a, size_t i, const char *dir,
                  unsigned depth);
 
-static bool join(char to[TAIL_PATH_MAX], const char *dir, const char *name)
-{
-    const char *slash = strcmp(dir, "/") == 0 ? "" : "/";
-    int n = snprintf(to, TAIL_PATH_MAX, "%s%s%s", dir, slash, name);
-    return n > 0 && n < TAIL_PATH_MAX;
-}
-
 static bool is_dir(const char *path, const struct dirent *d, bool through_links)
 {
     struct stat st;
@@ -299,6 +281,8 @@ static void walk_name(struct walk *w, const struct glob_alternative *a, size_t i
     const struct glob_component *c = &a->components[i];
     if (!glob_component_match(c, d->d_name))
         return;
+    bool perhaps_link = d->d_type == DT_LNK || d->d_type == DT_UNKNOWN;
+    w->t->linked_dirs |= perhaps_link && i + 1 < a->n && tail_is_link_to_dir(path);
     if (c->kind == GLOB_DEEP) {
         if (is_dir(path, d, false))
             walk(w, a, i, path, depth + 1);
@@ -324,7 +308,7 @@ static void walk_names(struct walk *w, const struct glob_alternative *a, size_t 
     char path[TAIL_PATH_MAX];
     while ((d = readdir(stream)) != NULL)
         if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
-            join(path, dir, d->d_name))
+            tail_join(path, dir, d->d_name))
             walk_name(w, a, i, path, d, depth);
     closedir(stream);
 }
@@ -348,9 +332,11 @@ static void walk(struct walk *w, const struct glob_alternative *a, size_t i, con
 {
     const struct glob_component *c = &a->components[i];
     char path[TAIL_PATH_MAX];
-    if (depth > WALK_DEPTH_MAX)
+    if (depth > WALK_DEPTH_MAX) {
+        tail_complain(w->t, dir, "too deep, not entered");
         return;
-    if (c->kind == GLOB_LITERAL && i + 1 < a->n && join(path, dir, c->text) &&
+    }
+    if (c->kind == GLOB_LITERAL && i + 1 < a->n && tail_join(path, dir, c->text) &&
         is_dir(path, NULL, true)) {
         walk_through(w, dir, path);
         walk(w, a, i + 1, path, depth + 1);
@@ -362,7 +348,7 @@ static void walk(struct walk *w, const struct glob_alternative *a, size_t i, con
         walk_names(w, a, i, dir, depth);
     if (c->kind == GLOB_DEEP)
         walk(w, a, i + 1, dir, depth + 1);
-    if (c->kind == GLOB_LITERAL && join(path, dir, c->text)) {
+    if (c->kind == GLOB_LITERAL && tail_join(path, dir, c->text)) {
         if (i + 1 == a->n)
             note(w, path);
         else if (is_dir(path, NULL, true))
@@ -383,7 +369,8 @@ static void walk_all(struct walk *w)
 {
     struct tail *t = w->t;
     t->scan++;
-    t->dangling = t->linked_dirs = false;
+    t->linked_dirs = false;
+    tail_forget_dangling(t);
     for (int pass = 0; pass < SCAN_PASSES_MAX && (pass == 0 || w->news); pass++) {
         w->news = false;
         free_candidates(w);
@@ -392,7 +379,7 @@ static void walk_all(struct walk *w)
     }
     LIST_FOR(it, save, &t->linked)
     {
-        watch_target(CONTAINER_OF(it, struct tail_file, linked));
+        tail_watch_way(t, CONTAINER_OF(it, struct tail_file, linked)->path);
     }
     tail_drop_old_dirs(t);
 }
@@ -451,27 +438,31 @@ static void check_names(struct tail *t)
     }
 }
 
+/* Each search reads a directory: when very many files have gone at once, they were deleted. */
 static void drop_nameless(struct tail *t)
 {
+    unsigned searches = 0;
     LIST_FOR(it, save, &t->files)
     {
         struct tail_file *f = CONTAINER_OF(it, struct tail_file, link);
         if (f->orphan && f->fd < 0)
-            tail_gone(f);
+            tail_gone(f, searches++ < SEARCHES_MAX || f->news);
     }
 }
 
 void tail_scan(struct tail *t)
 {
-    t->scan_due = false;
+    t->scan_due = t->links_due = false;
     struct walk w = {.t = t};
     walk_all(&w);
     t->scanning = true;
     check_names(t);
-    qsort(w.found, w.n, sizeof *w.found, by_age);
+    if (w.n > 0)
+        qsort(w.found, w.n, sizeof *w.found, by_age);
     for (size_t i = 0; i < w.n; i++)
         tail_consider(t, w.found[i].path, false);
     t->scanning = false;
+    t->starved &= t->rescan_at_ms != UINT64_MAX;
     drop_nameless(t);
     free_candidates(&w);
     free(w.found);
@@ -506,27 +497,22 @@ static void on_name(struct tail *t, uint32_t mask, uint32_t cookie, const char *
     }
 }
 
-/* Something came or went where links lead. */
-static void check_linked(struct tail *t)
-{
-    LIST_FOR(it, save, &t->linked)
-    {
-        struct tail_file *f = CONTAINER_OF(it, struct tail_file, linked);
-        if (!tail_still_there(f))
-            t->scan_due = true;
-    }
-    t->scan_due |= t->dangling;
-}
-
 /* Is it one of the directories that lead to the files, by way of a link? */
 static bool leads_to_files(const struct tail *t, const char *path)
 {
     size_t n = strlen(path);
-    for (size_t i = 0; i < t->dirs_n; i++)
+    for (size_t i = 0; t->linked_dirs && i < t->dirs_n; i++)
         if (strncmp(t->dirs[i].path, path, n) == 0 &&
             (t->dirs[i].path[n] == '/' || t->dirs[i].path[n] == '\0'))
             return true;
     return false;
+}
+
+/* A link to a directory has come, or one has gone, or leads elsewhere now: it is no directory itself,
+ * so IN_ISDIR does not tell. */
+static bool may_move_directories(const struct tail *t, const char *path)
+{
+    return leads_to_files(t, path) || tail_is_link_to_dir(path);
 }
 
 void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const char *name)
@@ -544,7 +530,7 @@ void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const ch
         return;
     }
     char path[TAIL_PATH_MAX];
-    if (!join(path, d->path, name))
+    if (!tail_join(path, d->path, name))
         return;
     if (t->moving != NULL && (mask & IN_MOVED_TO) && cookie == t->moving_cookie &&
         (is_packed(path) || !glob_match(t->glob, path))) {
@@ -554,9 +540,9 @@ void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const ch
     if (t->moving != NULL && cookie != t->moving_cookie)
         tail_settle_moving(t);
     on_name(t, mask, cookie, path);
-    if (t->linked_dirs && (mask & (IN_CREATE | IN_MOVED_TO)) && leads_to_files(t, path))
-        t->scan_due = true;
-    if ((t->dangling || !list_empty(&t->linked)) && !(mask & IN_MODIFY))
-        check_linked(t);
+    if (mask & (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM))
+        t->scan_due |= may_move_directories(t, path);
+    if (t->dangling_n > 0 || t->too_many_dangling || !list_empty(&t->linked))
+        t->links_due |= !(mask & IN_MODIFY);
     tail_kick(t);
 }

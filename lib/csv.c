@@ -216,6 +216,30 @@ enum csv_result csv_row_next(struct csv_row *row, struct str text, char delimite
     return wide ? CSV_WIDE : CSV_ROW;
 }
 
+bool csv_scan(struct csv_scan *s, struct str text, char delimiter)
+{
+    while (s->looked < text.n) {
+        if (s->state == CSV_QUOTED) {
+            const char *quote = memchr(text.p + s->looked, '"', text.n - s->looked);
+            s->looked = quote != NULL ? (size_t)(quote - text.p) + 1 : text.n;
+            if (quote != NULL)
+                s->state = CSV_AT_QUOTE;
+            continue;
+        }
+        char c = text.p[s->looked];
+        if (c == '\n' || c == '\r')
+            return true;
+        if (c == delimiter)
+            s->state = CSV_AT_FIELD;
+        else if (c == '"' && s->state != CSV_PLAIN) /* an opening one, or the second of two */
+            s->state = CSV_QUOTED;
+        else
+            s->state = CSV_PLAIN;
+        s->looked++;
+    }
+    return false;
+}
+
 size_t csv_pass_line(struct str text, bool at_end, bool *over)
 {
     size_t at = 0;

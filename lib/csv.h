@@ -44,6 +44,16 @@ struct csv_row {
 void csv_row_init(struct csv_row *row, size_t scratch_max);
 void csv_row_release(struct csv_row *row);
 enum csv_result csv_row_next(struct csv_row *row, struct str text, char delimiter, bool at_end);
+
+/* Where a row's end is waited for: csv_row_next starts over with every call, csv_scan goes on where
+ * it stopped. Zeroed, it stands at the first byte of a row (not an empty one); it is given the same
+ * bytes with more behind them, and says whether the row's end is among them. */
+struct csv_scan {
+    size_t looked;
+    enum { CSV_AT_FIELD, CSV_PLAIN, CSV_QUOTED, CSV_AT_QUOTE } state;
+};
+bool csv_scan(struct csv_scan *s, struct str text, char delimiter);
+
 /* Passes over one line, quotes or not: how many bytes. *over: its end was among them (a CR at the
  * very end is left, for an LF may follow it). */
 size_t csv_pass_line(struct str text, bool at_end, bool *over);

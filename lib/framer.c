@@ -19,7 +19,7 @@ size_t framer_unit(const struct framer *f)
     return encoding_is_utf16(f->encoding) ? 2 : 1;
 }
 
-/* ---- line ends ------------------------------------------------------------------------------ */
+/* ---- line ends ---- */
 
 static bool is_unit(enum shape_encoding encoding, const char *p, char c)
 {
@@ -87,7 +87,7 @@ size_t framer_last_end(enum shape_encoding encoding, struct str text, uint64_t o
     return 0;
 }
 
-/* ---- passing over --------------------------------------------------------------------------- */
+/* ---- passing over ---- */
 
 static enum frame_result skipped(struct framer *f, size_t used, bool over, struct frame *frame)
 {
@@ -115,7 +115,7 @@ static enum frame_result skip_line(struct framer *f, struct str text, bool at_en
     return skipped(f, at_end ? text.n : text.n - text.n % unit, at_end, frame);
 }
 
-/* ---- lines ---------------------------------------------------------------------------------- */
+/* ---- lines ---- */
 
 static enum frame_result record(struct framer *f, struct str text, size_t n, size_t used,
                                 struct frame *frame)

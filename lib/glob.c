@@ -168,6 +168,10 @@ static int add_component(struct glob_alternative *a, const char *text, size_t n,
     enum glob_kind kind = GLOB_WILD;
     if (strcmp(copy, "**") == 0) {
         kind = GLOB_DEEP;
+        if (a->n > 0 && a->components[a->n - 1].kind == GLOB_DEEP) {
+            free(copy); /* two say no more than one, but cost a walk each */
+            return 0;
+        }
     } else if (!has_wildcard(copy)) {
         kind = GLOB_LITERAL;
         drop_backslashes(copy);

@@ -1,11 +1,10 @@
 /* The happy path: bytes come, a record is framed, shaped and put into the ring, and read_at passes
  * it. Nothing is kept here but offsets: what is unfinished, or finds no room, is offered again.
  *
- * This file is the door: what stands at a file's beginning, lines, events of several lines, and time.
- * Rows of CSV are in input_csv.c, what a record goes through, and the ways it fails, in input_put.c.
+ * This file is the door: what stands at a file's beginning, lines, events of several lines, and
+ * time. Rows of CSV are in input_csv.c; what a record goes through, and the ways it fails, in
+ * input_put.c.
  */
-#include "lib/input.h"
-
 #include "lib/input_in.h"
 
 /* ---- life ---- */
@@ -28,6 +27,7 @@ void input_reset_framer(struct input *in, bool skipping)
 {
     framer_reset(&in->framer, skipping);
     in->framer.encoding = in->spec->encoding;
+    in->ahead = (struct csv_scan){0};
 }
 
 void input_start(struct input *in, uint64_t offset, bool mid_record)

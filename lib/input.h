@@ -21,8 +21,8 @@
  * A record is too long when the service would refuse it: its data and its key together are over
  * max_record. on_oversize decides for text that is sent as it stands (lines):
  *   truncate     as much as there is room for, and the marker ...[truncated]
- *   split        parts of at most max_record, each a record; the parts after the first are read as if
- *                a line began there, so a restart between them needs no memory
+ *   split        parts of at most max_record, each a record; the parts after the first are read as
+ *                if a line began there, so a restart between them needs no memory
  *   dead_letter  a dead letter with its first max_record bytes
  * Any other record that is too long becomes a dead letter: a part of it would be invalid. Of a
  * record longer than max_record before it is shaped, the rest, up to the next line end, is skipped
@@ -59,6 +59,8 @@ struct input {
     bool header_ahead;   /* read_at has not passed the header row yet */
     uint64_t head_lines; /* of spec->skip_lines, those still to be passed over */
     struct framer framer;
+    struct csv_scan ahead; /* of the unfinished row at ahead_at */
+    uint64_t ahead_at;
     size_t pending; /* bytes offered last that were not used */
     bool reshaped;  /* and not looked at since: lines among them may be an event now */
     uint64_t dead;              /* records of it that became dead letters before the ring */

@@ -143,6 +143,24 @@ static void skip_rest(struct feed *f)
     feed_advance(f, frame.used);
 }
 
+/* Whether it is worth while to take the row apart: one that comes in a thousand pieces is searched
+ * for its end once. */
+static bool end_may_be_there(struct feed *f)
+{
+    struct input *in = f->in;
+    bool known = in->ahead.looked > 0 && in->ahead_at == in->origin.read_at;
+    return !known || f->rest.n > in->spec->max_record ||
+           csv_scan(&in->ahead, f->rest, in->spec->delimiter);
+}
+
+static void look_ahead(struct feed *f)
+{
+    struct input *in = f->in;
+    in->ahead = (struct csv_scan){0};
+    in->ahead_at = in->origin.read_at;
+    csv_scan(&in->ahead, f->rest, in->spec->delimiter);
+}
+
 enum input_result feed_csv(struct feed *f)
 {
     struct input *in = f->in;
@@ -155,15 +173,20 @@ enum input_result feed_csv(struct feed *f)
             continue;
         }
         bool all = f->at_end || (f->flush && in->columns != NULL);
+        if (!all && !end_may_be_there(f))
+            return INPUT_MORE;
         enum csv_result r = csv_row_next(f->row, f->rest, in->spec->delimiter, all);
         if (r != CSV_MORE) {
             result = use_row(f, r);
             continue;
         }
         feed_advance(f, f->row->used); /* empty rows */
-        if (f->rest.n <= in->spec->max_record)
-            return INPUT_MORE;
-        result = cut_row(f);
+        if (f->rest.n > in->spec->max_record) {
+            result = cut_row(f);
+            continue;
+        }
+        look_ahead(f);
+        return INPUT_MORE;
     }
     return result;
 }

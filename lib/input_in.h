@@ -39,8 +39,8 @@ void feed_advance(struct feed *f, size_t used);
 enum input_result feed_record(struct feed *f, struct str raw, size_t skip, size_t used);
 enum input_result feed_dead(struct feed *f, struct str raw, size_t skip, size_t used,
                             const char *reason);
-/* `raw` is a whole record of `used` bytes, or, if cut, the first `used` bytes of one: then the framer
- * skips the rest. */
+/* `raw` is a whole record of `used` bytes, or, if cut, the first `used` bytes of one: then the
+ * framer skips the rest. */
 enum input_result feed_oversize(struct feed *f, struct str raw, size_t skip, size_t used, bool cut);
 
 #endif

@@ -1,8 +1,8 @@
 /* What a record goes through once its bytes are found: it is shaped and put into the ring.
  *
- * What can go wrong with one record (not JSON, a bad value, too long) makes it a dead letter, or a part
- * of it a record, in its place in the ring, so that the offsets stay in order. What can go wrong with
- * the ring (full) stops the feed before the record: read_at has not moved past it.
+ * What can go wrong with one record (not JSON, a bad value, too long) makes it a dead letter, or a
+ * part of it a record, in its place in the ring, so that the offsets stay in order. What can go
+ * wrong with the ring (full) stops the feed before the record: read_at has not moved past it.
  */
 #include "lib/input_in.h"
 

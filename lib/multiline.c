@@ -48,7 +48,7 @@ void multiline_free(struct multiline *m)
     free(m);
 }
 
-/* ---- one line ------------------------------------------------------------------------------- */
+/* ---- one line ---- */
 
 enum verdict { GOES_ON, BEGINS, CANNOT_TELL };
 
@@ -91,7 +91,7 @@ static struct ahead look_ahead(const struct framer *f, struct str text, size_t r
     return a;
 }
 
-/* ---- events --------------------------------------------------------------------------------- */
+/* ---- events ---- */
 
 static void add_line(struct framer *f, size_t text_end, size_t end)
 {

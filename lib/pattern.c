@@ -41,6 +41,8 @@ static int compile(struct pattern *p, const char *text, enum pattern_where where
     pcre2_compile_context_free(context);
     if (p->code != NULL)
         return 0;
+    if (code == PCRE2_ERROR_HEAP_FAILED)
+        return err_set(e, ERR_NOMEM, "out of memory");
     PCRE2_UCHAR words[256];
     if (pcre2_get_error_message(code, words, sizeof words) == PCRE2_ERROR_BADDATA)
         words[0] = '\0';

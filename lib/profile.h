@@ -18,7 +18,8 @@
 
 enum profile_file { PROFILE_CONFIG, PROFILE_CREDENTIALS };
 
-struct str profile_get(struct str text, enum profile_file kind, const char *profile, const char *key);
+struct str profile_get(struct str text, enum profile_file kind, const char *profile,
+                       const char *key);
 bool profile_exists(struct str text, enum profile_file kind, const char *profile);
 
 #endif

@@ -25,8 +25,7 @@ enum record_state { RECORD_WAITING, RECORD_TAKEN, RECORD_DONE };
  *     '- up to here every record is DONE: what a checkpoint may store
  *
  * While no record of it is in the ring, both are the same, except in lines at a file's beginning
- * that are skipped (input.h). `moved` links it into pipeline_moved
- * when `delivered` has changed. */
+ * that are skipped (input.h). `moved` links it into pipeline_moved when `delivered` has changed. */
 struct origin {
     uint64_t delivered, read_at;
     bool delivered_mid, read_mid; /* the offset lies inside an over-long record */

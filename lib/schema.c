@@ -99,7 +99,8 @@ static int check_from(const char *text, struct err *e)
 {
     if (text[0] != '@' || shape_is_metadata(str_of(text)))
         return 0;
-    return err_set(e, ERR_SYNTAX, "there is no metadata \"%.64s\"; there are " SHAPE_METADATA, text);
+    return err_set(e, ERR_SYNTAX, "there is no metadata \"%.64s\"; there are " SHAPE_METADATA,
+                   text);
 }
 
 static int check_regex(const char *text, struct err *e)
@@ -249,16 +250,16 @@ const struct schema_row schema[] = {
      .sentence = "Where to begin in files that are there when this source is started for the very "
                  "first time; files that appear later are read from their beginning."},
     {SOURCE("format", shape.format), .type = OPTION_CHOICE, .fallback = "line", .choices = formats,
-     .sentence = "What the files hold: lines that are records as they stand, lines of JSON, CSV (RFC "
-                 "4180), or lines that become objects: by a pattern, of a well-known log, or of "
-                 "key=value pairs."},
+     .sentence = "What the files hold: lines that are records as they stand, lines of JSON, CSV "
+                 "(RFC 4180), or lines that become objects: by a pattern, of a well-known log, or "
+                 "of key=value pairs."},
     {SOURCE("pattern", shape.pattern), .type = OPTION_TEXT, .max = PATTERN_TEXT_MAX,
-     .sentence = "The regular expression (PCRE2) that a whole line must match; its named groups are "
-                 "the fields."},
+     .sentence = "The regular expression (PCRE2) that a whole line must match; its named groups "
+                 "are the fields."},
     {SOURCE("on_no_match", shape.on_no_match), .type = OPTION_CHOICE, .fallback = "raw",
      .choices = no_matches,
-     .sentence = "What happens to a line that is not of its format: it is sent as it stands, becomes "
-                 "a dead letter, or is dropped."},
+     .sentence = "What happens to a line that is not of its format: it is sent as it stands, "
+                 "becomes a dead letter, or is dropped."},
     {SOURCE("encoding", shape.encoding), .type = OPTION_CHOICE, .fallback = "utf-8",
      .choices = encodings,
      .sentence = "How the files' text is encoded; what is sent is UTF-8."},

@@ -6,9 +6,9 @@
  *
  * A row (getopt has taken the name struct option) belongs to one scope and says where its value
  * lives: `offset` and `size` inside the scope's struct (struct config, config_stream,
- * config_source, shape_field, multiline_spec). A size of 0 is a row that one function of config.c stores by hand,
- * because its value is a mapping or a sequence (OPTION_MAPPING, OPTION_RECORD, OPTION_ADD,
- * OPTION_NAMES, OPTION_JSON), or that is checked but not kept (key_fallback).
+ * config_source, shape_field, multiline_spec). A size of 0 is a row that one function of config.c
+ * stores by hand, because its value is a mapping or a sequence (OPTION_MAPPING, OPTION_RECORD,
+ * OPTION_ADD, OPTION_NAMES, OPTION_JSON), or that is checked but not kept (key_fallback).
  *
  *   option_set    reads `text` as the row says, checks it, and stores it in the struct at `base`;
  *                 text values are copied and what was there before is freed. Nothing is changed on

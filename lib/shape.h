@@ -1,40 +1,53 @@
 /* shape.h - what a record becomes: its bytes and its partition key.
  *
  * A struct shape_spec says what is wanted (config builds it, and owns it); shape_new compiles it
- * once per source: constant text is escaped in advance, time patterns are compiled, every raw
- * field named in the template or the key gets a number. shape_bind matches those numbers with one
- * file's header row (each file has its own), giving a struct shape_columns that the caller owns
- * and frees with shape_columns_free before the shape. shape_apply then turns one framed record
- * into bytes and a key:
+ * once per source: constant text is escaped in advance, patterns are compiled, every raw field
+ * named in a template gets a number. For csv, shape_bind matches those numbers with one file's
+ * header row (each file has its own), giving a struct shape_columns that the caller owns and frees
+ * with shape_columns_free before the shape. shape_apply then turns one framed record into bytes
+ * and a key:
  *
- *   SHAPE_RECORD  out->data and out->key are set; they borrow from the input or from the shape's
- *                 own buffers and live until the next shape_apply.
- *   SHAPE_DEAD    the record cannot be sent; out->reason says why ("not JSON at byte 12", ...), and
- *                 out->data is the raw record. The caller makes it a dead letter.
- *   SHAPE_NOMEM   memory ran out; nothing was used up, try again.
+ *   SHAPE_RECORD   out->data and out->key are set; they borrow from the input or from the shape's
+ *                  own buffers and live until the next shape_apply.
+ *   SHAPE_DEAD     the record cannot be sent; out->reason says why ("not JSON at byte 12", ...),
+ *                  and out->data is the raw record. The caller makes it a dead letter; or, when
+ *                  out->too_long and out->may_be_cut say so, offers less of it, with a suffix.
+ *   SHAPE_DROPPED  the record is to be passed over (on_no_match).
+ *   SHAPE_NOMEM    memory ran out; nothing was used up, try again.
  *
- * Formats. line: the raw bytes are the record. json: the raw bytes, if they are one valid JSON
- * value. csv: an object, from the template, or, without one, of all columns as strings (cells past
- * the last column are dropped and counted as a ragged row; missing cells are null).
+ * Text. What is not UTF-8 by `encoding` is converted first (encoding.h), and in->suffix is put
+ * behind it; dead letters hold the bytes as they came. For csv, Latin-1 cells are converted; rows
+ * of UTF-16 are not read.
+ *
+ * Formats. line: the text is the record. json: the text, if it is one valid JSON value. csv: an
+ * object of the columns. regex, the logs of logformats.h, logfmt: an object of the line's fields;
+ * a line that does not match is counted (no_match) and goes as on_no_match says: as it is, as a
+ * dead letter, or not at all. The object comes from the template, or, without one, holds all
+ * fields as strings; what is not there is null, a bare logfmt key is true. Cells past the last
+ * column are dropped and counted as a ragged row.
  *
  * Template. Field order is kept. Values: string (default): JSON string; int: optional sign and
  * digits; double: a decimal number with optional fraction and exponent; both copied as text, never
  * through a double, blanks around them ignored, made JSON where JSON is stricter (+5 is 5, 007 is
  * 7, .5 is 0.5, 1. is 1.0); bool: true/false, yes/no, 1/0, t/f, y/n in any case. An empty cell of
- * a type other than string, or of a time, is null and no error; a column the file does not have is
- * null and counts as a bad value. `trim` takes blanks off both ends first. `parse` + `print`
- * re-format a time; the result is a JSON string unless type says otherwise. A bad value: null and
- * counted, or, with bad_value_dead, SHAPE_DEAD with field and column in the reason (never the
- * value: it may be private). A row with more cells than the file has columns counts as a bad value
- * too (not without a template). `from` may be metadata: @file.path, @file.offset (an int by
- * itself), @host.
+ * a type other than string, or of a time, is null and no error; a column that a CSV file does not
+ * have is null and counts as a bad value; a field that a line does not have is just null. `trim`
+ * takes blanks off both ends first. `parse` + `print` re-format a time; the result is a JSON
+ * string unless type says otherwise. A bad value: null and counted, or, with bad_value_dead,
+ * SHAPE_DEAD with field and column in the reason (never the value: it may be private). A row with
+ * more cells than the file has columns counts as a bad value too (not without a template). `from`
+ * may be metadata (SHAPE_METADATA); @file.offset is an int by itself, what is not known is null.
+ *
+ * Add. Members put at the end of each object: name, and a template of text like a key's. Values
+ * are strings; {@file.offset} alone is a number, and one source alone that gives nothing is null.
+ * For json the object's own bytes are kept; what is no object is left alone (add_skipped).
  *
  * Key. "random": 8 hex digits; "hash": 32 hex digits of the record's SHA-256; else a template of
- * literal text and {field} or {@file.path}, {@file.offset}, {@host} ({{ and }} are braces). Fields
- * are CSV columns, or dotted paths into a JSON record (strings unescaped, numbers and booleans as
- * their text). If a referenced field is missing or empty, or the key would be empty or longer than
- * 256 Unicode characters, the key is random and out->key_fallbacks says so. Invalid UTF-8 in a key
- * is replaced by U+FFFD. A template may name fields only for csv and json.
+ * literal text and {field} or {@metadata} ({{ and }} are braces). Fields are columns or fields of
+ * the line, or dotted paths into a JSON record (strings unescaped, numbers and booleans as their
+ * text). If a referenced field is missing or empty, or the key would be empty or longer than 256
+ * Unicode characters, the key is random and out->key_fallbacks says so. Invalid UTF-8 in a key is
+ * replaced by U+FFFD. With format line a template may not name fields.
  *
  * Limits. data + key over spec->max_record is SHAPE_DEAD. The spec must outlive the shape.
  */

@@ -16,7 +16,7 @@
     X(requests, "requests sent")                                                                   \
     X(requests_failed, "requests that failed as a whole")                                          \
     X(records_retried, "records sent again after a failure")                                       \
-    X(throttles, "answers that throttled a request or a part of it")                                \
+    X(throttles, "answers that throttled a request or a part of it") \
     X(pauses, "times the ring was full and its sources paused")                                    \
     X(bad_values, "values that did not fit their type")                                            \
     X(bytes_replaced, "invalid UTF-8 sequences replaced in JSON")                                  \

@@ -204,15 +204,21 @@ static void gather_source(struct gathering *g, const struct checkpoint_source *s
 
 static int from_checkpoint(struct talk *talk, struct gathering *g, struct err *e)
 {
-    struct checkpoint c;
-    int rc = talk_checkpoint(talk, &c, e);
+    int rc = talk->remembers ? 0 : talk_checkpoint(talk, &talk->remembered, e);
     if (rc != 0)
         return rc;
-    for (size_t i = 0; i < c.sources_n; i++)
-        if (is_configured(talk, c.sources[i].name))
-            gather_source(g, &c.sources[i]);
-    checkpoint_release(&c);
+    talk->remembers = true;
+    const struct checkpoint *c = &talk->remembered;
+    for (size_t i = 0; i < c->sources_n; i++)
+        if (is_configured(talk, c->sources[i].name))
+            gather_source(g, &c->sources[i]);
     return 0;
+}
+
+void known_forget(struct talk *talk)
+{
+    checkpoint_release(&talk->remembered);
+    talk->remembers = false;
 }
 
 int known_ask(struct talk *talk, const struct target *t, struct known_set *set, struct err *e)

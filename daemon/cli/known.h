@@ -4,7 +4,7 @@
  * daemon knows, or, when it does not run, those of the checkpoint. A position is one of this file
  * if inode and both fingerprints fit, whatever the path: so a file is found again after it has been
  * renamed. Sources that the configuration no longer has do not count. Of each source there is one
- * position at most.
+ * position at most. The checkpoint is read once for all files, until known_forget.
  */
 #ifndef DAEMON_CLI_KNOWN_H
 #define DAEMON_CLI_KNOWN_H
@@ -40,6 +40,7 @@ bool target_refresh(struct target *t); /* its size, now */
 bool known_is(int fd, uint64_t inode, const struct position *at);
 /* 0, or an error with a sentence, and then *set is empty. Connects when that is needed. */
 int known_ask(struct talk *talk, const struct target *t, struct known_set *set, struct err *e);
+void known_forget(struct talk *talk);
 void known_release(struct known_set *set);
 
 #endif

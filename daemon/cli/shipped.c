@@ -153,6 +153,7 @@ static int look_at(struct shipped *s, struct target *t, bool tell)
 static int look_at_all(struct shipped *s, bool tell)
 {
     int worst = 0;
+    known_forget(&s->talk);
     for (size_t i = 0; i < s->targets_n; i++) {
         int code = look_at(s, &s->targets[i], tell);
         worst = code > worst ? code : worst;

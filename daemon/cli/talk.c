@@ -90,6 +90,7 @@ void talk_release(struct talk *t)
     if (t->fd >= 0)
         talk_hang_up(t);
     buf_release(&t->in);
+    checkpoint_release(&t->remembered);
     config_free(t->config);
     free(t->state_dir);
 }

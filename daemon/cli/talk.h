@@ -44,6 +44,8 @@ struct talk {
     char *state_dir;
     int fd; /* -1: not connected */
     struct buf in;
+    struct checkpoint remembered; /* known.c's: the checkpoint, once for many files */
+    bool remembers;
 };
 
 typedef void talk_line_fn(void *ctx, const struct json_t *line);

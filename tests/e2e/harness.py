@@ -111,6 +111,7 @@ class Daemon:
             **top,
         }
         self.env = environment(self.dir, **credentials())
+        self.starter = []  # a command that ends by starting the one that follows it
         self.process = None
         self.lines = []
         self.messages = []
@@ -133,7 +134,7 @@ class Daemon:
         self.lines, self.messages, self.threads = [], [], []
         env = dict(self.env, **self.listen(), **more)
         self.process = subprocess.Popen(
-            [str(BUILD / "tailraced"), *arguments, "-c", str(self.file)],
+            [*self.starter, str(BUILD / "tailraced"), *arguments, "-c", str(self.file)],
             env=env,
             stderr=stderr,
             stdin=subprocess.DEVNULL,

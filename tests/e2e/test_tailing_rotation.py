@@ -69,7 +69,7 @@ def test_several_rotations_at_once_keep_the_files_apart_and_in_order(daemon, fak
         append(path, lines(100, 150))
         now = time.time_ns()
         for i in range(4):
-            os.utime(path, ns=(now + i * 1_000_000,) * 2)  # the clock of files is a coarse one
+            os.utime(path, ns=(now - (9 - i) * 1_000_000,) * 2)  # the clock of files is coarse
             rotate(path)
             append(path, lines(150 + 10 * i, 160 + 10 * i))
     expected = lines(0, 190)
@@ -279,7 +279,7 @@ class Writer(threading.Thread):
             inode = os.fstat(out.fileno()).st_ino
             out.write(text(more))
             self.ends += [(inode, at + (i + 1) * (len(more[0]) + 1)) for i in range(len(more))]
-            if self.random.random() < 0.02:
+            if self.random.random() < 0.02 and not self.enough.is_set():
                 rotate(self.path, keep=99)
                 out.close()
                 out = open(self.path, "ab", buffering=0)

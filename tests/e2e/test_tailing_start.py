@@ -9,6 +9,7 @@ import pytest
 import faults
 from files import (
     append,
+    counters,
     delivered,
     entries,
     following,
@@ -17,6 +18,8 @@ from files import (
     lines,
     offsets,
     settled,
+    text,
+    totals,
     wait_offsets,
 )
 from harness import ROOT, tool, wait_until
@@ -133,6 +136,57 @@ def test_a_file_that_is_gone_does_not_disturb_the_others(daemon, fake, tmp_path)
     expected = [*lines(0, 20, "a"), *lines(0, 10, "b"), *lines(0, 10, "c"), *lines(0, 20, "d")]
     settled(d, fake, expected)
     assert "b.log" in offsets(d), "kept, for the case that it comes back"
+
+
+def left_undelivered(daemon, fake, tmp_path, names):
+    """Files of which ten lines are delivered and ten more were seen, and the service is away."""
+    for name in names:
+        append(tmp_path / f"{name}.log", lines(0, 10, name))
+    d = following(daemon, fake, tmp_path / "*.log*", ignore_older="1h")
+    d.settings["stop_timeout"] = "1s"
+    d.start()
+    delivered(fake, 10 * len(names))
+    wait_offsets(d, {p.name: p.stat().st_size for p in tmp_path.glob("*.log")})
+    fake.go_away()
+    for name in names:
+        append(tmp_path / f"{name}.log", lines(10, 20, name))
+    wait_until(lambda: counters(d)["records_in"] == 20 * len(names), what="all to be read")
+    return d
+
+
+def test_undelivered_bytes_of_files_that_went_while_stopped_are_said_and_counted_once(
+    daemon, fake, tmp_path
+):
+    d = left_undelivered(daemon, fake, tmp_path, "abcd")
+    d.terminate()
+    fake.come_back()
+    (tmp_path / "a.log").unlink()
+    os.rename(tmp_path / "b.log", tmp_path / "b.log.gz")  # as if it were packed
+    os.rename(tmp_path / "c.log", tmp_path / "away")
+    d.start()
+    delivered(fake, 50)
+    assert counters(d)["missing_files"] == 3
+    assert counters(d)["missing_bytes"] == 3 * len(text(lines(10, 20, "a")))
+    assert sum("msg=\"bytes that were not read are gone\"" in line for line in d.lines) == 3
+    d.terminate()
+    os.rename(tmp_path / "away", tmp_path / "c.log")
+    d.start()
+    delivered(fake, 60)
+    assert counters(d)["missing_files"] == 0
+    settled(d, fake, [r for n in "abcd" for r in lines(0, 20 if n in "cd" else 10, n)])
+
+
+def test_bytes_of_a_deleted_file_that_a_stop_leaves_behind_are_said_and_counted(
+    daemon, fake, tmp_path
+):
+    d = left_undelivered(daemon, fake, tmp_path, "ab")
+    (tmp_path / "a.log").unlink()
+    d.terminate()
+    assert totals(d)["missing_files"] == 1
+    assert totals(d)["missing_bytes"] == len(text(lines(10, 20, "a")))
+    fake.come_back()
+    assert d.once() == 0
+    assert set(fake.data("s")) == set(lines(0, 10, "a") + lines(0, 20, "b"))
 
 
 def test_a_file_that_comes_back_goes_on_where_it_was(daemon, fake, tmp_path):

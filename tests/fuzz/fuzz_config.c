@@ -45,8 +45,10 @@ static void check_config(struct config *c, struct config *same)
             check_values(SCOPE_MULTILINE, &c->sources[i].shape.multiline);
         assert(s->file[0] == '/' && s->stream < c->streams_n);
         assert(strcmp(c->streams[s->stream].name, s->stream_name) == 0);
-        assert(s->shape.format == FORMAT_CSV ||
-               (s->shape.fields_n == 0 && s->shape.columns_n == 0));
+        assert(s->shape.format == FORMAT_CSV || s->shape.columns_n == 0);
+        assert(shape_format_has_fields(s->shape.format) || s->shape.fields_n == 0);
+        assert(s->shape.format != FORMAT_LINE || s->shape.add_n == 0);
+        assert((s->shape.format == FORMAT_REGEX) == (s->shape.pattern != NULL));
     }
     assert(config_diff(c, same, hear, &told) == 0 && told == 0);
 }

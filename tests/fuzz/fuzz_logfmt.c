@@ -1,5 +1,5 @@
-/* Keys and values lie in the line or in scratch, keys differ, and the object is valid JSON. What was
- * read, written again with quotes, is read as the same. */
+/* Keys and values lie in the line or in scratch, keys differ, and the object is valid JSON. What
+ * was read, written again with quotes, is read as the same. */
 #include "lib/json.h"
 #include "lib/logfmt.h"
 #include "lib/shape.h"

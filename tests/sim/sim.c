@@ -336,7 +336,8 @@ static bool at_rest(const struct shipper *s)
            list_empty(pipeline_moved(s->pipeline));
 }
 
-/* When a file will have been quiet for as long as its input has patience. What is past was tried. */
+/* When a file will have been quiet for as long as its input has patience. What is past was tried.
+ */
 static uint64_t patience_ends_ms(const struct shipper *s)
 {
     uint64_t next_ms = UINT64_MAX;

@@ -141,6 +141,9 @@ class Campaign:
 
     def permit_repeats(self, at):
         checkpoint = truth.read_checkpoint(self.daemon.state)
+        if self.options.keep is not None:
+            for path in self.daemon.state.glob("checkpoint*.json"):
+                shutil.copy(path, self.dir / f"life-{self.lives}-{path.name}")
         for log in self.logs:
             entries = checkpoint.get(log.name, [])
             n = self.tally.permit(truth.past_checkpoint(log, entries, at))

@@ -435,10 +435,10 @@ static void options_of_another_format_are_refused(void **state)
     (void)state;
     assert_told(SOURCE "    pattern: x\n    on_no_match: raw\n    add: {a: b}\n",
                 "f.yaml:7:5: sources.s.pattern: goes only with format: regex\n"
-                "f.yaml:8:5: sources.s.on_no_match: goes only with format: regex, logfmt, or one of "
-                "the logs by name\n"
-                "f.yaml:9:5: sources.s.add: goes only with format: json, csv, regex, logfmt, or one "
-                "of the logs by name\n");
+                "f.yaml:8:5: sources.s.on_no_match: goes only with format: regex, logfmt, or one "
+                "of the logs by name\n"
+                "f.yaml:9:5: sources.s.add: goes only with format: json, csv, regex, logfmt, or "
+                "one of the logs by name\n");
     assert_told(SOURCE "    format: regex\n",
                 "f.yaml:4:3: sources.s.pattern: is required with format: regex\n");
     assert_told(CSV "    encoding: utf-16le\n",
@@ -451,7 +451,7 @@ static void options_of_another_format_are_refused(void **state)
                 "f.yaml:8:14: sources.s.pattern: has no named groups, like (?<host>\\S+)\n");
 }
 
-static void a_name_that_the_format_does_not_have_is_told_at_its_place(void **state)
+static void a_name_the_format_does_not_have_is_told_at_its_place(void **state)
 {
     (void)state;
     assert_told(SOURCE "    format: syslog\n    key: '{host}'\n",
@@ -473,8 +473,8 @@ static void what_is_added_is_checked_at_its_place(void **state)
     assert_told(CSV "    add: {}\n",
                 "f.yaml:8:10: sources.s.add: expected a mapping of 1 to 32 names to text\n");
     assert_told(CSV "    add: {x: {from: a}, '': b, y: }\n",
-                "f.yaml:8:14: sources.s.add.x: expected text, like \"{@file.path}\" in quotes, not a "
-                "mapping\n"
+                "f.yaml:8:14: sources.s.add.x: expected text, like \"{@file.path}\" in quotes, not "
+                "a mapping\n"
                 "f.yaml:8:25: sources.s.add: a member needs a name\n"
                 "f.yaml:8:35: sources.s.add.y: expected text, like \"{@file.path}\" in quotes, not "
                 "nothing\n");
@@ -565,8 +565,8 @@ static void columns_are_unique_names(void **state)
     config_free(c);
     assert_told(CSV "    columns: [a, b, a, '', [c]]\n",
                 "f.yaml:8:21: sources.s.columns: \"a\" is here a second time\n"
-                "f.yaml:8:24: sources.s.columns: column 4 has no name\n"
-                "f.yaml:8:28: sources.s.columns: column 5 has no name\n");
+                "f.yaml:8:24: sources.s.columns: entry 4 has no name\n"
+                "f.yaml:8:28: sources.s.columns: entry 5 has no name\n");
     assert_told(CSV "    columns: []\n",
                 "f.yaml:8:14: sources.s.columns: expected a sequence of 1 to 1024 names\n");
     assert_told(CSV "    columns: a\n", "f.yaml:8:14: ...");
@@ -960,7 +960,7 @@ int main(void)
         cmocka_unit_test_teardown(csv_options_go_only_with_csv, forget),
         cmocka_unit_test_teardown(every_format_has_its_options, forget),
         cmocka_unit_test_teardown(options_of_another_format_are_refused, forget),
-        cmocka_unit_test_teardown(a_name_that_the_format_does_not_have_is_told_at_its_place, forget),
+        cmocka_unit_test_teardown(a_name_the_format_does_not_have_is_told_at_its_place, forget),
         cmocka_unit_test_teardown(what_is_added_is_checked_at_its_place, forget),
         cmocka_unit_test_teardown(how_bytes_are_cut_can_be_said, forget),
         cmocka_unit_test_teardown(what_cannot_be_cut_so_is_told, forget),

@@ -355,6 +355,33 @@ static void any_other_byte_may_be_the_delimiter(void **state)
     csv_row_release(&row);
 }
 
+/* However the bytes come, the scan sees a row's end when the row is one, and not before. */
+static void a_scan_sees_the_end_of_a_row_when_it_is_there(void **state)
+{
+    (void)state;
+    static const char letters[] = {'"', '"', ',', 'a', '\n', '\r', '"', 'b'};
+    struct csv_row row;
+    struct rng r;
+    rng_seed(&r, 9);
+    csv_row_init(&row, 100);
+    for (unsigned round = 0; round < 20000; round++) {
+        char text[24];
+        size_t n = 1 + rng_below(&r, sizeof text - 1);
+        text[0] = letters[rng_below(&r, 4)];
+        for (size_t i = 1; i < n; i++)
+            text[i] = letters[rng_below(&r, sizeof letters)];
+        struct csv_scan s = {0};
+        for (size_t seen = 1; seen <= n; seen += 1 + rng_below(&r, 3)) {
+            struct str part = {text, seen};
+            bool whole = csv_row_next(&row, part, ',', false) != CSV_MORE;
+            if (csv_scan(&s, part, ',') != whole)
+                fail_msg("\"%.*s\" is %sa row", (int)seen, text, whole ? "" : "not ");
+            assert_true(whole || s.looked == seen);
+        }
+    }
+    csv_row_release(&row);
+}
+
 static void assert_passes(const char *text, bool at_end, size_t used, bool over)
 {
     bool got = !over;
@@ -392,6 +419,7 @@ int main(void)
         cmocka_unit_test(scratch_is_only_needed_where_quotes_are_undone_and_is_capped),
         cmocka_unit_test(fields_are_bytes_whatever_they_are),
         cmocka_unit_test(any_other_byte_may_be_the_delimiter),
+        cmocka_unit_test(a_scan_sees_the_end_of_a_row_when_it_is_there),
         cmocka_unit_test(a_line_is_passed_over_whatever_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

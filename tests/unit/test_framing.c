@@ -1,4 +1,4 @@
-/* How an input cuts bytes into records: lib/input.c, the options on_oversize, multiline, skip_lines,
+/* How an input cuts bytes into records: the options on_oversize, multiline, skip_lines,
  * flush_partial_after and encoding. What it does with records is in test_input.c. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,7 +80,7 @@ static void finish(struct str file)
     assert_int_equal(in.origin.delivered, file.n);
 }
 
-/* ---- what came of it, as text ------------------------------------------------------------------ */
+/* ---- what came of it, as text ---- */
 
 static struct buf words;
 
@@ -142,7 +142,24 @@ static void assert_cuts_to(struct str file, const char *want)
     assert_came(want);
 }
 
-/* ---- on_oversize ------------------------------------------------------------------------------- */
+/* What was looked at is changed behind the input's back, and that goes unnoticed. */
+static void a_csv_row_in_many_pieces_is_searched_once(void **state)
+{
+    (void)state;
+    spec.format = FORMAT_CSV;
+    open_input(0, false);
+    feed(STR("a,b\n\n1,\"x\ny"), 12);
+    assert_int_equal(in.origin.read_at, 5);
+    assert_int_equal(in.ahead.looked, 7);
+    feed(STR("a,b\n\n\n\n\n\n\n\n\nzz"), 14);
+    assert_int_equal(in.origin.read_at, 5);
+    assert_int_equal(in.ahead.looked, 9);
+    finish(STR("a,b\n\n1,\"x\nyzz\"\n"));
+    close_input();
+    assert_came("|5-15:{\"a\":\"1\",\"b\":\"x\\nyzz\"}");
+}
+
+/* ---- on_oversize ---- */
 
 /* A random key has 8 bytes, the mark 14: of 32 bytes, 10 are left for the text. */
 static void a_long_line_is_truncated_with_a_mark(void **state)
@@ -290,7 +307,7 @@ static void a_full_ring_cuts_nothing_twice(void **state)
     }
 }
 
-/* ---- encodings --------------------------------------------------------------------------------- */
+/* ---- encodings ---- */
 
 #define W4(a, b, c, d) a "\0" b "\0" c "\0" d "\0"
 
@@ -338,7 +355,7 @@ static void latin1_that_grows_past_the_limit_is_cut(void **state)
                    "\xc3\xa9\xc3\xa9\xc3\xa9|12-14:\xc3\xa9|14-16:x");
 }
 
-/* ---- skip_lines -------------------------------------------------------------------------------- */
+/* ---- skip_lines ---- */
 
 static void the_first_lines_of_a_file_are_skipped(void **state)
 {
@@ -396,7 +413,7 @@ static void until_all_are_there_the_checkpoint_stays_at_the_beginning(void **sta
     assert_came("|4-6:c");
 }
 
-/* ---- patience ---------------------------------------------------------------------------------- */
+/* ---- patience ---- */
 
 static void an_unterminated_record_is_sent_once_the_file_is_quiet(void **state)
 {
@@ -467,7 +484,7 @@ static void a_csv_row_is_flushed_but_never_half_a_header(void **state)
     assert_came("|4-7:{\"a\":\"1\",\"b\":\"2\"}|8-12:{\"a\":\"3\",\"b\":\"4\"}");
 }
 
-/* ---- events of several lines ------------------------------------------------------------------- */
+/* ---- events of several lines ---- */
 
 static void use_multiline(const char *start, const char *continues)
 {
@@ -591,6 +608,7 @@ static void matches_given_up_are_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(a_csv_row_in_many_pieces_is_searched_once),
         T(a_long_line_is_truncated_with_a_mark),
         T(a_line_with_no_room_for_its_key_is_truncated_too),
         T(what_is_cut_is_counted_once_for_each_record),

@@ -266,6 +266,32 @@ static bool save(struct buf *b, bool ok)
     return whole;
 }
 
+static void an_entry_is_saved_once_a_save_after_its_change_was_good(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, MIB);
+    struct ledger_file *f = add(ledger_add_source(&ledger, "s"), "/a", 1, 1);
+    assert_false(ledger_is_saved(f));
+    save(&b, false);
+    assert_false(ledger_is_saved(f));
+    save(&b, true);
+    assert_true(ledger_is_saved(f));
+    ledger_touch(f);
+    assert_false(ledger_is_saved(f));
+    bool whole;
+    buf_reset(&b);
+    ledger_begin_save(&ledger, &b, &whole);
+    ledger_touch(f); /* too late for the document that is being written */
+    ledger_end_save(&ledger, true);
+    assert_false(ledger_is_saved(f));
+    save(&b, true);
+    assert_true(ledger_is_saved(f));
+    save(&b, false); /* what is on disk stays there */
+    assert_true(ledger_is_saved(f));
+    buf_release(&b);
+}
+
 static size_t files_in(const struct buf *b)
 {
     struct checkpoint c;
@@ -855,6 +881,7 @@ int main(void)
         T(what_goes_is_told_first),
         T(a_file_that_was_quiet_for_long_is_not_forgotten_when_it_is_left),
         T(a_ledger_that_does_not_fit_says_so),
+        T(an_entry_is_saved_once_a_save_after_its_change_was_good),
         T(a_large_ledger_in_which_little_moves_is_saved_in_part),
         T(after_any_crash_the_disk_says_what_the_ledger_said_when_it_was_written),
         T(a_part_costs_what_moved_not_what_is_known),

@@ -176,6 +176,59 @@ static void columns_without_a_template_are_bound_or_not(void **state)
     spec.fields_n = ARRAY_LEN(fields);
 }
 
+/* Formats that take lines apart, with what they need beyond the rest. */
+static struct shape_add add[] = {{(char *)"p", (char *)"{a}@{@file.path}"}};
+static struct shape_spec line_spec = {.key = (char *)"{a}",
+                                      .pattern = (char *)"a=\"?(?<a>.*?)(?<b>x)?\"?",
+                                      .encoding = ENCODING_LATIN1,
+                                      .add = add,
+                                      .add_n = ARRAY_LEN(add),
+                                      .max_record = 64 * KIB};
+
+static bool line_shape_once(void)
+{
+    struct err e = {0};
+    armed = true;
+    struct shape *s = shape_new(&line_spec, "host", &e);
+    bool ok = s != NULL && shape_set_ec2(s, "i-1", "zone");
+    armed = false;
+    assert_true(s != NULL || (e.code == ERR_NOMEM && e.text[0] != '\0'));
+    shape_free(s);
+    return ok;
+}
+
+static bool line_apply_once(void)
+{
+    struct err e;
+    struct rng r;
+    rng_seed(&r, 1);
+    struct shape *s = shape_new(&line_spec, "host", &e);
+    const struct shape_in in = {.raw = STR("a=\"\xe9\\n\""), .path = STR("/x")};
+    struct shape_out out;
+    armed = true;
+    enum shape_result result = shape_apply(s, &in, &r, &out);
+    armed = false;
+    bool ok = result == SHAPE_RECORD;
+    assert_true(ok || result == SHAPE_NOMEM);
+    const char *want = line_spec.format == FORMAT_LOGFMT
+                           ? "{\"a\":\"\xc3\xa9\\n\",\"p\":\"\xc3\xa9\\n@/x\"}"
+                           : "{\"a\":\"\xc3\xa9\\\\n\",\"b\":null,\"p\":\"\xc3\xa9\\\\n@/x\"}";
+    assert_true(!ok || (str_eq(out.data, str_of(want)) && out.no_match == 0));
+    shape_free(s);
+    return ok;
+}
+
+static void a_line_is_taken_apart_or_memory_ran_out(void **state)
+{
+    (void)state;
+    static const enum shape_format formats[] = {FORMAT_LOGFMT, FORMAT_REGEX};
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+        line_spec.format = formats[i];
+        fail_each(line_shape_once, 10);
+        fail_each(line_apply_once, 3);
+    }
+}
+
 /* Either SHAPE_NOMEM, or the very record that would have come with memory. */
 static bool apply_once(void)
 {
@@ -438,6 +491,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_shape_is_made_or_not),
         cmocka_unit_test(columns_without_a_template_are_bound_or_not),
+        cmocka_unit_test(a_line_is_taken_apart_or_memory_ran_out),
         cmocka_unit_test(a_record_is_shaped_right_or_not_at_all),
         cmocka_unit_test(a_pipeline_is_made_or_not),
         cmocka_unit_test(a_record_is_delivered_when_there_is_memory_again),

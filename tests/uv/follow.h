@@ -48,7 +48,7 @@ struct follow {
     struct record journal; /* what was taken of all files, in that order */
     enum follow_take take;
     bool refuse;       /* found answers false */
-    bool unsettled;    /* settled answers false */
+    bool unsettled;    /* settled answers false, for files that were told */
     size_t room;       /* bytes the owner takes before it says TAIL_WAIT; SIZE_MAX: no end */
     uint64_t begin_at; /* where files that are found begin */
     int watch_dir_error, watch_file_error; /* for the next calls, as -errno */
@@ -62,8 +62,9 @@ struct follow {
     char *const *excludes;
     size_t excludes_n, open_max;
     bool poll;
-    unsigned copied_n, missed_n;
-    uint64_t missed_bytes, patience_ms; /* patience_ms: asked for when bytes are left; 0: not */
+    unsigned copied_n, missed_n, watch_dirs_n;
+    uint64_t missed_bytes;
+    uint64_t patience_ms; /* asked for when bytes are left, and then they are taken; 0: not */
     char complaints[FOLLOW_COMPLAINTS_MAX][512];
 };
 
@@ -115,6 +116,12 @@ static inline enum tail_verdict follow_on_bytes(void *ctx, struct tail_file *f, 
     if (fo->turns_n < sizeof fo->turns - 1)
         fo->turns[fo->turns_n++] = strrchr(f->path, '/')[1];
     size_t n = fo->take == TAKE_ALL || at_end ? bytes.n : follow_lines(bytes);
+    if (n < bytes.n && fo->patience_ms > 0) {
+        if (tail_quiet_ms(f) >= fo->patience_ms)
+            n = bytes.n;
+        else
+            tail_patience(f, fo->patience_ms);
+    }
     bool full = n > fo->room;
     if (full)
         n = fo->take == TAKE_ALL ? fo->room : follow_lines((struct str){bytes.p, fo->room});
@@ -154,8 +161,7 @@ static inline void follow_on_renamed(void *ctx, struct tail_file *f)
 
 static inline bool follow_on_settled(void *ctx, struct tail_file *f)
 {
-    (void)f;
-    return !((struct follow *)ctx)->unsettled;
+    return !((struct follow *)ctx)->unsettled || ((struct record *)f->owner)->told_n == 0;
 }
 
 static inline void follow_on_lost(void *ctx, struct tail_file *f)
@@ -169,6 +175,7 @@ static inline void follow_on_lost(void *ctx, struct tail_file *f)
 static inline int follow_watch_dir(void *ctx, const char *path, bool names)
 {
     struct follow *fo = ctx;
+    fo->watch_dirs_n++;
     return fo->watch_dir_error != 0 ? fo->watch_dir_error : watch_dir(fo->watch, path, names);
 }
 
@@ -293,16 +300,32 @@ static inline struct follow *follow_new(struct uvtest *uv)
     return fo;
 }
 
-static inline struct follow *follow_open(struct uvtest *uv, const char *pattern)
+static inline void follow_make_watch(struct follow *fo)
 {
-    struct follow *fo = follow_new(uv);
     const struct watch_ops ops = {
         .ctx = fo, .event = follow_on_event, .overflow = follow_on_overflow};
     struct err e = {0};
-    fo->watch = watch_new(&uv->loop, &ops, &e);
+    fo->watch = watch_new(&fo->uv->loop, &ops, &e);
     assert_non_null(fo->watch);
+}
+
+/* With exclusions, open_max and poll as in these options. */
+static inline struct follow *follow_open_as(struct uvtest *uv, const char *pattern,
+                                            const struct tail_options *o)
+{
+    struct follow *fo = follow_new(uv);
+    fo->excludes = o->excludes;
+    fo->excludes_n = o->excludes_n;
+    fo->open_max = o->open_max;
+    fo->poll = o->poll;
+    follow_make_watch(fo);
     follow_make_tail(fo, pattern, false);
     return fo;
+}
+
+static inline struct follow *follow_open(struct uvtest *uv, const char *pattern)
+{
+    return follow_open_as(uv, pattern, &(struct tail_options){0});
 }
 
 static inline struct follow *follow_open_once(struct uvtest *uv, const char *pattern)

@@ -90,6 +90,27 @@ static void a_copy_seen_while_it_grows_waits_for_the_truncation(void **state)
     follow_close(fo);
 }
 
+/* logrotate makes the copy, sets its rights, and fills it a moment later. */
+static void a_copy_seen_while_it_is_still_empty_waits_for_its_bytes(void **state)
+{
+    struct follow *fo = follow_lines_of(state, 3000);
+    char *text = numbered_lines(3000);
+    int copy = open_writer(fo->uv, "a.log.1");
+    follow_settle(fo);
+    assert_int_equal(fchmod(copy, 0640), 0); /* an event that is not about bytes */
+    follow_settle(fo);
+    assert_int_equal(write(copy, text, 3000), 3000);
+    follow_settle(fo);
+    assert_string_equal(follow_text(fo, "a.log.1"), "");
+    close(copy);
+    truncate_file(fo->uv, "a.log");
+    append(fo->uv, "a.log", "new\n");
+    follow_settle(fo);
+    assert_handed_over(fo, "a.log.1", "new\n");
+    free(text);
+    follow_close(fo);
+}
+
 static void unread_bytes_are_read_from_the_copy_and_then_the_file_from_0(void **state)
 {
     struct follow *fo = follow_lines_of(state, 3000);
@@ -465,6 +486,7 @@ int main(void)
         UVTEST(copied_and_truncated_before_anyone_looks),
         UVTEST(the_same_without_any_event),
         UVTEST(a_copy_seen_while_it_grows_waits_for_the_truncation),
+        UVTEST(a_copy_seen_while_it_is_still_empty_waits_for_its_bytes),
         UVTEST(unread_bytes_are_read_from_the_copy_and_then_the_file_from_0),
         UVTEST(the_order_holds_also_when_the_owner_has_little_room),
         UVTEST(three_times_between_two_looks_with_renamed_copies),

@@ -281,7 +281,8 @@ static void no_watches_left_is_complained_about_once_and_files_are_read_anyway(v
     tail_scan(fo->tail);
     follow_settle(fo);
     assert_string_equal(follow_text(fo, "d1/a.log"), "one\n");
-    assert_int_equal(follow_complaints(fo, "d1", "max_user_watches"), 1);
+    assert_int_equal(fo->complaints_n, 1); /* for all the directories together */
+    assert_non_null(strstr(fo->complaints[0], "max_user_watches"));
     fo->watch_dir_error = 0; /* there are some again: the next scan takes them */
     tail_scan(fo->tail);
     append(fo->uv, "d1/a.log", "two\n");
