@@ -62,6 +62,7 @@ struct http {
     unsigned open_n; /* handles whose close callback is still to come */
     unsigned refused_n;
     uint64_t connect_timeout_ms, total_timeout_ms;
+    char *ca_bundle; /* NULL: the system's */
     http_done_fn *done;
     void *ctx;
     bool closing;
@@ -269,10 +270,6 @@ static bool prepare(struct slot *s, const struct http_options *o)
     SET(CURLOPT_QUICK_EXIT, 1L);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
-    if (o->ca_bundle != NULL) {
-        SET(CURLOPT_CAINFO, o->ca_bundle);
-        SET(CURLOPT_CAPATH, NULL); /* or the system's certificates would count as well */
-    }
     if (o->user_agent != NULL)
         SET(CURLOPT_USERAGENT, o->user_agent);
 #undef SET
@@ -306,6 +303,7 @@ static void release_curl(struct http *h)
     if (h->multi != NULL)
         curl_multi_cleanup(h->multi);
     curl_global_cleanup();
+    free(h->ca_bundle);
 }
 
 static bool slots_init(struct http *h, const struct http_options *o)
@@ -341,7 +339,8 @@ struct http *http_new(uv_loop_t *loop, const struct http_options *o, http_done_f
         list_init(&h->watchers);
         http_set_timeouts(h, o->connect_timeout_ms, o->total_timeout_ms);
     }
-    if (h == NULL || h->multi == NULL || !prepare_multi(h) || !slots_init(h, o)) {
+    if (h == NULL || h->multi == NULL || !prepare_multi(h) || !slots_init(h, o) ||
+        !http_set_ca_bundle(h, o->ca_bundle)) {
         err_set(e, ERR_NOMEM, "no memory for %u HTTP transfers, or libcurl lacks an option",
                 o->slots);
         if (h != NULL)
@@ -361,6 +360,31 @@ void http_set_timeouts(struct http *h, uint64_t connect_timeout_ms, uint64_t tot
     assert(connect_timeout_ms > 0 && total_timeout_ms > 0); /* 0 would mean no limit to curl */
     h->connect_timeout_ms = min_u64(connect_timeout_ms, INT_MAX);
     h->total_timeout_ms = min_u64(total_timeout_ms, INT_MAX);
+}
+
+bool http_set_ca_bundle(struct http *h, const char *ca_bundle)
+{
+    char *copy = ca_bundle != NULL ? strdup(ca_bundle) : NULL;
+    if (copy == NULL && ca_bundle != NULL)
+        return false;
+    free(h->ca_bundle);
+    h->ca_bundle = copy;
+    return true;
+}
+
+/* Where the certificates to trust are: with a bundle the system's do not count. A connection that is
+ * kept is used again only for the certificates that it was made with. */
+static CURLcode apply_trust(struct slot *s)
+{
+    const char *file = s->http->ca_bundle;
+    char *system_file = NULL, *system_dir = NULL;
+    if (file == NULL) {
+        curl_easy_getinfo(s->easy, CURLINFO_CAINFO, &system_file);
+        curl_easy_getinfo(s->easy, CURLINFO_CAPATH, &system_dir);
+        file = system_file;
+    }
+    CURLcode bad = curl_easy_setopt(s->easy, CURLOPT_CAINFO, file);
+    return bad != CURLE_OK ? bad : curl_easy_setopt(s->easy, CURLOPT_CAPATH, system_dir);
 }
 
 /* curl reads the lines when the connection is there, and again when it repeats the request on
@@ -392,7 +416,7 @@ static CURLcode apply(struct slot *s, const struct http_request *r)
 {
     const struct http *h = s->http;
     struct curl_slist *headers = link_headers(s, r->headers);
-    CURLcode bad = headers == NULL ? CURLE_OUT_OF_MEMORY : CURLE_OK;
+    CURLcode bad = headers == NULL ? CURLE_OUT_OF_MEMORY : apply_trust(s);
 #define SET(option, value) bad = bad != CURLE_OK ? bad : curl_easy_setopt(s->easy, option, value)
     SET(CURLOPT_URL, r->url);
     SET(CURLOPT_HTTPHEADER, headers);

@@ -6,7 +6,7 @@
  *   streams   kept ones take the new options; removed ones drain and close
  *   sources   kept ones take the new shape from their next record on, and keep their position;
  *             others are closed; a source that was closed and made anew goes on from its delivered
- *             position
+ *             position; one that is made reads when a checkpoint says where it begins
  * What needs a restart (config_diff names it) keeps its old value until then. */
 #include <stdlib.h>
 
@@ -119,15 +119,20 @@ static const struct config_source *find_config(const struct config *config, cons
     return NULL;
 }
 
+static const struct config_stream *find_stream_config(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->streams_n; i++)
+        if (strcmp(config->streams[i].name, name) == 0)
+            return &config->streams[i];
+    return NULL;
+}
+
 static void swap_streams(struct service *s, const struct config *config)
 {
     LIST_FOR(it, save, &s->streams)
     {
         struct stream *st = CONTAINER_OF(it, struct stream, link);
-        const struct config_stream *c = NULL;
-        for (size_t i = 0; i < config->streams_n; i++)
-            if (strcmp(config->streams[i].name, st->name) == 0)
-                c = &config->streams[i];
+        const struct config_stream *c = find_stream_config(config, st->name);
         struct err e;
         if (c == NULL) {
             st->leaving = true;
@@ -168,7 +173,7 @@ static void swap_sources(struct service *s, struct plan *p)
     }
 }
 
-/* What needs a restart stays as it is. */
+/* What needs a restart stays as it is; so the next reload says it again. */
 static void keep_fixed(const struct config *before, struct config *after)
 {
     char *dir = strdup(before->state_dir);
@@ -180,6 +185,11 @@ static void keep_fixed(const struct config *before, struct config *after)
     if (control != NULL || before->control == NULL) {
         free(after->control);
         after->control = control;
+    }
+    for (size_t i = 0; i < after->streams_n; i++) {
+        const struct config_stream *old = find_stream_config(before, after->streams[i].name);
+        if (old != NULL)
+            after->streams[i].buffer_bytes = old->buffer_bytes;
     }
 }
 

@@ -54,8 +54,8 @@ static void on_saved(void *ctx, const struct err *e)
     ledger_end_save(&s->ledger, e == NULL);
     uint64_t held;
     if (e == NULL) {
-        if (s->state == SERVICE_STARTING)
-            service_started(s);
+        s->saved = s->save;
+        service_saved(s);
         return;
     }
     s->dirty = true;
@@ -79,6 +79,7 @@ static void begin(struct service *s, struct now now)
     ledger_begin_save(&s->ledger, &text, &whole);
     s->dirty = false;
     s->saving_now = true;
+    s->save++;
     s->next_save_ms = now.mono_ms + SAVE_EVERY_MS;
     checkpoint_save(&s->store, &text, whole);
 }

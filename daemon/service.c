@@ -175,6 +175,14 @@ static void steer_all(struct service *s)
     }
 }
 
+static void leave_all(struct service *s)
+{
+    LIST_FOR(it, save, &s->sources)
+    {
+        source_take_leave(CONTAINER_OF(it, struct source, link));
+    }
+}
+
 static void drain_all(struct service *s)
 {
     LIST_FOR(it, save, &s->streams)
@@ -233,6 +241,7 @@ static uint64_t stop_turn(struct service *s, struct now now)
             log_warn(log_msg("stop_timeout is over; what is left is read again at the next start"));
         s->state = SERVICE_SAVING;
         s->stop_at_ms = now.mono_ms + s->config->stop_timeout_ms;
+        leave_all(s);
         saving_turn(s, now); /* it may save at once now */
     }
     if (s->state == SERVICE_SAVING) {
@@ -347,12 +356,20 @@ static void on_watchdog(uv_timer_t *timer)
 
 /* ---- birth ---- */
 
-void service_started(struct service *s)
+static void on_started(struct service *s)
 {
     s->state = SERVICE_RUNNING;
     steer_all(s);
     notify_send(&s->notify, "READY=1\nSTATUS=following files");
     log_info(log_msg("started"), log_s("version", TAILRACE_VERSION), log_i("pid", getpid()));
+}
+
+void service_saved(struct service *s)
+{
+    if (s->state == SERVICE_STARTING)
+        on_started(s);
+    else
+        steer_all(s); /* sources that a reload has added waited for this */
 }
 
 static void on_inotify(void *ctx, int wd, uint32_t mask, uint32_t cookie, const char *name)

@@ -61,6 +61,7 @@ struct source {
     struct ledger_source *ledger;
     bool fresh;   /* never started before, and still finding what is there: start_at decides */
     bool stalled; /* waits for room in the dead letters, or for memory */
+    uint64_t first_save; /* the save that says where it begins: before, it does not read */
     char *name;   /* outlives the configuration while records are in a ring */
     struct log_limit stall, no_match;
 };
@@ -104,6 +105,7 @@ struct service {
     struct ledger ledger;
     bool dirty; /* the ledger knows more than the last checkpoint */
     bool saving_now, save_failed;
+    uint64_t save, saved; /* the number of the last save begun, and of the last that is durable */
     uint64_t next_save_ms, next_expire_ms;
     struct log_limit save_trouble;
     struct deadletter *deadletter;
@@ -132,7 +134,7 @@ struct now service_now(struct service *s);
 void service_fail(struct service *s, int exit_code); /* stop, with this exit code */
 void on_device_closed(void *service);
 void service_status(struct service *s);
-void service_started(struct service *s); /* the first checkpoint is durable */
+void service_saved(struct service *s); /* a checkpoint is durable */
 
 /* stream.c */
 struct stream *stream_new(struct service *s, const struct config_stream *c, struct err *e);
@@ -149,6 +151,7 @@ struct source *source_new(struct service *s, const struct config_source *c, stru
 struct shape *source_shape(struct service *s, const struct shape_spec *spec, struct err *e);
 void source_steer(struct source *src);
 void source_reshape(struct source *src, const struct config_source *c, struct shape *shape);
+void source_take_leave(struct source *src); /* before the last checkpoint, and source_close */
 void source_close(struct source *src);
 bool source_rewind(struct tail_file *f, uint64_t offset); /* false: it cannot be read there */
 struct source *source_find(struct service *s, const char *name);

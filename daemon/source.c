@@ -90,14 +90,19 @@ static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
     return entry != NULL ? entry : blank;
 }
 
-static bool on_knows(void *ctx, uint64_t inode)
+/* A file that has become shorter is displaced before any file is looked at: a copy of it may have the
+ * inode of a file long gone, and then be looked at first. */
+static bool on_knows(void *ctx, uint64_t inode, uint64_t size)
 {
     struct source *src = ctx;
-    const struct ledger_file *entry = NULL;
-    while ((entry = ledger_find(src->ledger, inode, entry)) != NULL)
-        if (entry->at.offset > 0)
-            return true;
-    return false;
+    struct ledger_file *entry = NULL;
+    bool known = false;
+    while ((entry = ledger_find(src->ledger, inode, entry)) != NULL) {
+        known |= entry->at.offset > 0;
+        if (entry->at.offset > size)
+            ledger_displace(entry);
+    }
+    return known;
 }
 
 /* Behind the last line end, so that a half-written line is not cut: at most max_record back. */
@@ -395,6 +400,34 @@ static void miss_what_is_gone(struct source *src)
     }
 }
 
+/* Nobody can open it again, so what is not delivered now never will be. */
+static void miss_deleted(struct source *src, struct tail_file *f)
+{
+    uint64_t delivered = followed_of(f)->input.origin.delivered;
+    if (f->known_end <= delivered)
+        return;
+    miss(src, f->path, f->known_end - delivered, "deleted, and tailraced stops following it");
+    f->known_end = delivered; /* told */
+}
+
+/* Before the last checkpoint. The sizes are there for the next start, which may find a file gone. */
+void source_take_leave(struct source *src)
+{
+    LIST_FOR(it, save, tail_files(src->tail))
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, link);
+        struct ledger_file *entry = followed_of(f)->entry;
+        uint64_t size = tail_size(f);
+        if (tail_is_deleted(f)) {
+            miss_deleted(src, f);
+        } else if (entry->size != size) {
+            entry->size = size;
+            ledger_touch(entry);
+            src->service->dirty = true;
+        }
+    }
+}
+
 static void on_renamed(void *ctx, struct tail_file *f)
 {
     struct source *src = ctx;
@@ -420,11 +453,9 @@ static void on_lost(void *ctx, struct tail_file *f)
     if (fo->entry != NULL && tail_position(f, at, &fo->entry->at))
         fo->entry->at.mid_record = o->delivered_mid;
     if (fo->entry != NULL && tail_is_deleted(f)) {
-        if (f->known_end > at)
-            miss(src, f->path, f->known_end - at, "deleted, and tailraced stops following it");
+        miss_deleted(src, f);
         ledger_drop(fo->entry);
     } else if (fo->entry != NULL) {
-        fo->entry->size = f->known_end;
         ledger_leave(fo->entry);
     }
     log_debug(log_msg("closed"), log_s("source", src->name), log_s("path", f->path),
@@ -485,7 +516,8 @@ struct shape *source_shape(struct service *s, const struct shape_spec *spec, str
 void source_steer(struct source *src)
 {
     const struct service *s = src->service;
-    bool run = s->state == SERVICE_RUNNING && !src->stalled && !src->stream->paused;
+    bool run = s->state == SERVICE_RUNNING && src->first_save <= s->saved && !src->stalled &&
+               !src->stream->paused;
     tail_pause(src->tail, !run);
 }
 
@@ -537,7 +569,8 @@ struct source *source_new(struct service *s, const struct config_source *c, stru
         return NULL;
     }
     *src = (struct source){
-        .service = s, .config = c, .stream = st, .ledger = entries, .fresh = fresh, .name = name};
+        .service = s, .config = c, .stream = st, .ledger = entries, .fresh = fresh, .name = name,
+        .first_save = s->save + 1};
     if (!make_tail(src, e)) {
         free(name);
         free(src);

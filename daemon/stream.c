@@ -166,7 +166,7 @@ bool stream_configure(struct stream *st, const struct config *config, const stru
         .in_flight = (unsigned)c->in_flight,
     };
     http_set_timeouts(st->http, config->connect_timeout_ms, config->request_timeout_ms);
-    if (pipeline_configure(st->pipeline, &o))
+    if (http_set_ca_bundle(st->http, config->ca_bundle) && pipeline_configure(st->pipeline, &o))
         return true;
     err_set(e, ERR_NOMEM, "out of memory");
     return false;

@@ -96,15 +96,15 @@ void tail_complain(struct tail *t, const char *path, const char *what)
     t->ops.complain(t->ops.ctx, path, what);
 }
 
-/* There may be thousands that cannot be watched, for one reason: it is said of the first. */
+/* There may be thousands that cannot be watched, for one reason: it is said of the first; and not at all
+ * when polling was asked for, since then it does not matter. */
 void tail_cannot_watch(struct tail *t, const char *path, int error)
 {
     if (error != ENOSPC)
         tail_complain(t, path, strerror(error));
-    else if (!t->no_watches)
+    else if (!t->polling)
         tail_complain(t, path,
                       "cannot be watched: fs.inotify.max_user_watches is reached; polling");
-    t->no_watches |= error == ENOSPC;
     if (t->polling)
         return;
     t->polling = true;
@@ -160,7 +160,7 @@ static bool must_wait(struct tail_file *f)
 /* One file's turn. True: something was done. */
 static bool serve(struct tail_file *f, size_t *budget, bool *wait)
 {
-    if (must_wait(f) || (f->fd < 0 && !tail_reopen(f)) || (f->unproven && tail_hold(f)))
+    if (f->put_off == f->tail->turn || must_wait(f) || (f->fd < 0 && !tail_reopen(f)) || (f->unproven && tail_hold(f)))
         return false;
     size_t n = tail_read(f, wait);
     *budget = n < *budget ? *budget - n : 0;
@@ -172,6 +172,7 @@ static void on_idle(uv_idle_t *idle)
     struct tail *t = CONTAINER_OF(idle, struct tail, idle);
     size_t budget = TAIL_READ_BYTES;
     bool wait = false, progress = false;
+    t->turn++;
     tail_settle_moving(t);
     if (t->scan_due)
         tail_scan(t);
@@ -328,7 +329,7 @@ void tail_forget(struct tail_file *f)
 void tail_watch_itself(struct tail_file *f)
 {
     struct tail *t = f->tail;
-    if (f->wd >= 0 || f->fd < 0 || t->once)
+    if (f->wd >= 0 || f->fd < 0 || t->watchless)
         return;
     int wd = t->ops.watch_file(t->ops.ctx, f->fd);
     if (wd >= 0) {
@@ -351,12 +352,11 @@ void tail_unwatch_itself(struct tail_file *f)
     f->wd = -1;
 }
 
-/* Whoever comes to this path now is read after f. */
-static void leave_path(struct tail_file *f)
+void tail_left(struct tail_file *f, const char *path)
 {
     struct tail *t = f->tail;
     free(f->left_path);
-    f->left_path = strdup(f->path);
+    f->left_path = strdup(path);
     list_del(&f->left);
     list_add_tail(&t->left, &f->left);
     size_t n = 0;
@@ -387,7 +387,7 @@ void tail_follows(struct tail_file *f, struct tail_file *before)
 
 void tail_unname(struct tail_file *f)
 {
-    leave_path(f);
+    tail_left(f, f->path);
     tdelete(f, &f->tail->by_path, by_path);
     f->orphan = true;
 }
@@ -487,6 +487,7 @@ struct tail *tail_new(uv_loop_t *loop, const struct tail_options *o, const struc
     t->ops = *ops;
     t->once = o->once;
     t->polling = o->poll && !o->once;
+    t->watchless = o->poll || o->once;
     t->paused = true;
     t->record_max = o->record_max;
     t->open_max = o->open_max > 0 ? o->open_max : SIZE_MAX / 2;

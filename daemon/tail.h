@@ -11,7 +11,8 @@
  * lets it read: a tail is born paused. tail_close ends it, and `lost` is told for every file.
  *
  * Told upward (struct tail_ops), never from inside tail_new or tail_seek:
- *   knows      does the owner remember this inode? Those files are looked at first in a scan
+ *   knows      does the owner remember this inode, of which the file is so long now? Those files are
+ *              looked at first in a scan
  *   found      a file was opened; the owner sets f->owner and says where to begin with tail_seek
  *              (default 0). False: not now; the file is closed, and looked at again on the next
  *              scan
@@ -89,6 +90,7 @@ struct tail_file {
     bool unproven;             /* new, and not yet looked at for being a copy */
     int wd;                    /* its own watch, or -1 */
     uint64_t seen_end;         /* where the file ended when it was last looked at */
+    uint64_t put_off;          /* the turn in which it was found to begin again */
     uint64_t told_end;         /* the owner has been told, and left, what stands up to here */
     uint64_t quiet_since_ms;   /* since when it ends there */
     uint64_t known_end;        /* it is known to have been so long, read or not */
@@ -114,7 +116,7 @@ enum tail_verdict { TAIL_GO_ON, TAIL_WAIT };
 
 struct tail_ops {
     void *ctx;
-    bool (*knows)(void *ctx, uint64_t inode);
+    bool (*knows)(void *ctx, uint64_t inode, uint64_t size);
     bool (*found)(void *ctx, struct tail_file *f);
     enum tail_verdict (*bytes)(void *ctx, struct tail_file *f, struct str bytes, bool at_end,
                                size_t *used);

@@ -114,7 +114,7 @@ void tail_drop_old_dirs(struct tail *t)
 
 bool tail_watch_dir(struct tail *t, const char *path, bool names, bool *news)
 {
-    if (t->once)
+    if (t->watchless)
         return true;
     int wd = t->ops.watch_dir(t->ops.ctx, path, names);
     if (wd >= 0) {

@@ -30,17 +30,18 @@ struct tail {
     struct tail_ops ops;
     struct glob *glob;
     bool once, paused, closing;
+    bool watchless; /* nothing is to be watched */
     bool polling;  /* asked for, or some directory cannot be watched */
     bool incomplete; /* something that matches could not be opened or read */
     bool linked_dirs; /* some directory on the way is a link */
     bool links_due; /* something has come or gone where links may lead */
     bool too_many_dangling;
     bool scan_due; /* the idle begins with a scan: one for all the events of a turn */
-    bool no_watches; /* has been said */
     bool starved;  /* there were no descriptors */
     bool scanning; /* who has lost its name may get another one yet */
     bool unsorted; /* files were found that may be older than others on the ready list */
     unsigned scan;
+    uint64_t turn; /* of the idle, from 1 */
     uint64_t quiet_ms, poll_ms, hold_ms;
     /* When the timer is wanted; UINT64_MAX: not. */
     uint64_t poll_at_ms, tick_at_ms, retry_at_ms, rescan_at_ms;
@@ -56,6 +57,8 @@ struct tail {
     size_t dirs_n, dirs_cap;
     struct tail_file *moving; /* shut, and gone from its name: the next event may say whereto */
     uint32_t moving_cookie;
+    char moved_from[TAIL_PATH_MAX]; /* by the last event that told of it, */
+    uint32_t moved_cookie;          /* and this */
     char **dangling;  /* paths of links that lead nowhere yet */
     size_t dangling_n;
     void *complained; /* tsearch tree of strings */
@@ -82,6 +85,7 @@ struct tail_file *tail_find_inode(const struct tail *t, uint64_t device, uint64_
 struct tail_file *tail_find_wd(const struct tail *t, int wd);
 struct tail_file *tail_adopt(struct tail *t, const char *path, int fd, const struct stat *st);
 void tail_rename(struct tail_file *f, const char *path); /* known again under this name */
+void tail_left(struct tail_file *f, const char *path); /* who comes to it now is read after f */
 void tail_unname(struct tail_file *f); /* an orphan, for now without what keeps one alive */
 void tail_orphan(struct tail_file *f);
 /* Shut, and without its name. `search`: it may have another in its directory, and have grown since. */

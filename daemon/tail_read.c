@@ -169,12 +169,24 @@ static void be_patient(struct tail_file *f)
 
 /* ---- reading ---- */
 
+/* It may have been copied before, and an event that tells of the copy may be on its way: those that are
+ * there by now are heard before the next turn. When there are none, everything is looked at. */
+static bool put_off(struct tail_file *f)
+{
+    struct tail *t = f->tail;
+    if (f->put_off != 0 || t->once || f->read_at < COPY_FIRST)
+        return false;
+    f->put_off = t->turn;
+    t->scan_due |= t->polling;
+    return true;
+}
+
 /* The file begins again: what was read of it is no longer there. */
 static void start_over(struct tail_file *f)
 {
     struct tail *t = f->tail;
     uint64_t unread = f->known_end > f->read_at ? f->known_end - f->read_at : 0;
-    f->known_end = 0;
+    f->known_end = f->put_off = 0;
     f->cut = false;
     if (!tail_hand_over(f)) {
         if (unread > 0)
@@ -280,8 +292,9 @@ static bool read_chunk(struct tail_file *f, size_t want, size_t *n)
     }
     if (same) {
         *n = (size_t)got - f->before.n;
+        f->put_off = 0;
         tail_prove_held(f);
-    } else {
+    } else if (!put_off(f)) {
         start_over(f);
     }
     return same;

@@ -260,7 +260,8 @@ static void note(struct walk *w, const char *path)
     char *copy = strdup(path);
     if (copy != NULL)
         w->found[w->n++] = (struct candidate){
-            copy, w->t->ops.knows(w->t->ops.ctx, st.st_ino), tail_mtime_ns(&st)};
+            copy, w->t->ops.knows(w->t->ops.ctx, st.st_ino, (uint64_t)st.st_size),
+            tail_mtime_ns(&st)};
 }
 
 static void walk(struct walk *w, const struct glob_alternative *a, size_t i, const char *dir,
@@ -497,6 +498,37 @@ static void on_name(struct tail *t, uint32_t mask, uint32_t cookie, const char *
     }
 }
 
+/* A new file, of which the name it had before was never seen: it was rotated again before anyone looked.
+ * It belongs between whoever had that name before and whoever has it now. */
+static void came_from(struct tail_file *f, const char *path)
+{
+    struct tail *t = f->tail;
+    struct tail_file *now = tail_find_path(t, path);
+    struct tail_file *before = now != NULL ? now->after : predecessor(t, path);
+    tail_left(f, path);
+    if (now == f)
+        return;
+    if (now != NULL)
+        tail_follows_nobody(now);
+    if (before != NULL)
+        tail_follows(f, before);
+    if (now != NULL)
+        tail_follows(now, f);
+}
+
+static void on_names(struct tail *t, uint32_t mask, uint32_t cookie, const char *path)
+{
+    bool known = tail_find_path(t, path) != NULL;
+    if (mask & IN_MOVED_FROM) {
+        snprintf(t->moved_from, sizeof t->moved_from, "%s", path);
+        t->moved_cookie = cookie;
+    }
+    on_name(t, mask, cookie, path);
+    struct tail_file *f = known ? NULL : tail_find_path(t, path);
+    if (f != NULL && f->left_path == NULL && (mask & IN_MOVED_TO) && cookie == t->moved_cookie)
+        came_from(f, t->moved_from);
+}
+
 /* Is it one of the directories that lead to the files, by way of a link? */
 static bool leads_to_files(const struct tail *t, const char *path)
 {
@@ -539,7 +571,7 @@ void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const ch
     }
     if (t->moving != NULL && cookie != t->moving_cookie)
         tail_settle_moving(t);
-    on_name(t, mask, cookie, path);
+    on_names(t, mask, cookie, path);
     if (mask & (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM))
         t->scan_due |= may_move_directories(t, path);
     if (t->dangling_n > 0 || t->too_many_dangling || !list_empty(&t->linked))

@@ -112,6 +112,23 @@ def test_a_certificate_that_is_not_trusted_is_refused_and_the_data_kept(ship, fa
     exactly(secure, lines(10))
 
 
+def test_a_reload_changes_whom_to_trust(ship, fakes, certificates, tmp_path):
+    secure = fakes(tls_dir=certificates)
+    d = ship(lines(10), endpoint=secure.url, stop_timeout="1s").start()
+    d.wait_log("(?i)certificate")
+    d.settings["ca_bundle"] = secure.ca_bundle
+    d.reload()
+    wait_until(lambda: secure.count("s") == 10)
+    del d.settings["ca_bundle"]
+    since = len(d.lines)
+    write(tmp_path / "b.log", lines(10, "more"))
+    d.source("a", tmp_path / "b.log", start_at="beginning")
+    d.reload()
+    d.wait_log("(?i)certificate", since=since)
+    d.terminate()
+    assert secure.count("s") == 10
+
+
 def test_a_certificate_for_another_host_is_refused(ship, fakes, certificates):
     secure = fakes(tls_dir=certificates)
     d = ship(lines(10), endpoint=f"https://localhost:{secure.port}", stop_timeout="1s")

@@ -149,24 +149,41 @@ def test_truncated_and_filled_again_while_stopped_it_is_noticed_too(daemon, fake
 # What nobody can have any more.
 
 
-def test_bytes_truncated_before_they_could_be_read_are_said_and_counted(daemon, fake, tmp_path):
-    """The stream's memory is full, the file is cut off: what was not read of it is gone."""
-    path = tmp_path / "a.log"
+def full(daemon, fake, path):
+    """A file of which only a part has been read, since there is no memory for more."""
     append(path, [b"%06d " % i + b"x" * 100_000 for i in range(300)])
-    size = path.stat().st_size
     fake.go_away()
     d = following(daemon, fake, path)
     d.settings["streams"]["s"]["buffer"] = "8MiB"
     d.start()
     wait_until(lambda: counters(d)["pauses"] > 0, what="the stream's memory to be full")
+    return d, path.stat().st_size
+
+
+def test_bytes_truncated_before_they_could_be_read_are_said_and_counted(daemon, fake, tmp_path):
+    path = tmp_path / "a.log"
+    d, size = full(daemon, fake, path)
     os.truncate(path, 0)
     append(path, lines(0, 10))
     fake.come_back()
     wait_until(lambda: lines(9, 10)[0] in fake.data("s"), what="the new content")
     read = sum(len(data) + 1 for data in fake.data("s") if data.startswith(b"0"))
     counted = counters(d)
-    assert counted["missing_files"] == 1
-    assert counted["missing_bytes"] == size - read
-    d.wait_log("gone.*a.log|a.log.*gone")
+    assert (counted["missing_files"], counted["missing_bytes"]) == (1, size - read)
+    d.wait_log("bytes that were not read are gone")
     d.terminate()
     assert fake.data("s")[-10:] == lines(0, 10)
+
+
+def test_bytes_cut_off_behind_what_was_read_are_counted_too(daemon, fake, tmp_path):
+    """Nothing that was read is gone, so reading goes on, up to the new end."""
+    path = tmp_path / "a.log"
+    d, size = full(daemon, fake, path)
+    os.truncate(path, size // 300 * 250)
+    fake.come_back()
+    wait_until(lambda: counters(d)["missing_files"] == 1, what="the end of the file")
+    assert counters(d)["missing_bytes"] == size // 300 * 50
+    append(path, lines(0, 10))
+    delivered(fake, 260)
+    d.terminate()
+    assert fake.count("s") == 260

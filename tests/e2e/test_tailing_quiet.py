@@ -1,7 +1,7 @@
-"""What the daemon waits for: files without a name, until they are quiet; copies, until it is sure.
+"""What is waited for: that files without a name are quiet, that a copy is none, that a line ends.
 
-These waits last seconds, so all cases share one daemon, each with a directory and a source of its own;
-the tests look at what came of them, and when.
+These waits last seconds, so all cases share one daemon, each with a directory and a source of its
+own; the tests look at what came of them, and when.
 """
 
 import os
@@ -21,12 +21,13 @@ QUIET = 5  # seconds that a file without a name must have been quiet
 class Story:
     """Everything that happens, in order; afterwards, `data` by case, and what was closed when."""
 
-    CASES = "deleted all rotated moved late live copied outage twin".split()
+    CASES = "deleted all rotated moved late live copied outage steady".split()
 
     def __init__(self, directory):
         self.dir, self.closed, self.data_at = directory, {}, {}
         self.fake = fake_kinesis.FakeKinesis({case: 1 for case in self.CASES}).start()
-        streams = {case: {"kinesis": case, "linger": "20ms"} for case in self.CASES}
+        options = {"linger": "20ms", "in_flight": 1}
+        streams = {case: {"kinesis": case, **options} for case in self.CASES}
         self.d = harness.Daemon(directory, self.fake.url, streams=streams)
         for case in self.CASES:
             (directory / case).mkdir()
@@ -56,9 +57,9 @@ class Story:
         for case in ("deleted", "rotated", "moved", "live"):
             with open(self.path(case), "ab") as out:
                 out.write(b"without end")
-        self.unlink(self.path("deleted"))
-        self.unlink(self.path("all"))
-        self.unlink(self.path("all", "b.log"))
+        self.path("deleted").unlink()
+        self.path("all").unlink()
+        self.path("all", "b.log").unlink()
         os.rename(self.path("rotated"), self.path("rotated", "a.old"))
         (self.dir / "elsewhere").mkdir()
         os.rename(self.path("moved"), self.dir / "elsewhere" / "a.log")
@@ -66,13 +67,10 @@ class Story:
         shutil.copyfile(self.path("copied"), self.path("copied", "a.copy"))
         self.fake.go_away()
         append(self.path("outage"), lines(20, 5000, "outage"))
-        self.unlink(self.path("outage"))
-        append(self.path("twin"), lines(20, 40, "twin"))
+        self.path("outage").unlink()
+        append(self.path("steady"), lines(20, 40, "steady"))
         self.began = time.monotonic()
         self.fake.come_back()
-
-    def unlink(self, path):
-        os.unlink(path)
 
     def watch(self):
         """Until nothing that has lost its name is open any more."""
@@ -94,6 +92,7 @@ class Story:
             return len(self.closed) == len(waits) and self.fake.count("copied") >= 40
 
         wait_until(look, 40, "all of them to be closed")
+        self.held = list(descriptors(self.d).values())
 
     def end(self):
         append(self.path("all", "c.log"), lines(0, 20, "c"))
@@ -163,5 +162,6 @@ def test_a_copy_of_a_file_that_is_not_truncated_is_a_file_like_others(story):
 
 
 def test_a_file_with_a_name_is_kept_open_and_nothing_was_missed(story):
-    assert story.data("twin") == lines(0, 40, "twin")
+    assert story.data("steady") == lines(0, 40, "steady")
+    assert {str(story.path(case)) for case in ("live", "steady")} <= set(story.held)
     assert all(c["missing_files"] == c["missing_bytes"] == 0 for c in story.counters.values())

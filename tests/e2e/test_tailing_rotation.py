@@ -263,7 +263,7 @@ def test_a_link_that_is_switched_drains_the_old_file_and_begins_the_new_one(daem
 
 
 class Writer(threading.Thread):
-    """Appends numbered lines and rotates; notes for every line in which inode it ends, and where."""
+    """Appends numbered lines and rotates; notes of every line in which inode it ends, and where."""
 
     def __init__(self, path, seed):
         super().__init__()

@@ -102,7 +102,7 @@ def test_a_second_name_that_comes_later_is_no_second_file(daemon, fake, tmp_path
 
 @pytest.mark.parametrize("rotations", [1, 2, 4])
 def test_rotations_while_stopped_are_sorted_out_by_content(daemon, fake, tmp_path, rotations):
-    """The file that was read half goes on where it was, under whatever name; the newer ones follow."""
+    """The file that was read half goes on where it was, whatever its name; the newer ones follow."""
     path = tmp_path / "a.log"
     append(path, lines(0, 100))
     d = in_order(following(daemon, fake, tmp_path / "a.log*")).start()
@@ -142,7 +142,7 @@ def left_undelivered(daemon, fake, tmp_path, names):
     """Files of which ten lines are delivered and ten more were seen, and the service is away."""
     for name in names:
         append(tmp_path / f"{name}.log", lines(0, 10, name))
-    d = following(daemon, fake, tmp_path / "*.log*", ignore_older="1h")
+    d = following(daemon, fake, tmp_path / "*.log*")
     d.settings["stop_timeout"] = "1s"
     d.start()
     delivered(fake, 10 * len(names))
@@ -407,7 +407,7 @@ def test_a_checkpoint_never_goes_backwards(daemon, fake, tmp_path):
 
 
 def test_two_sources_on_a_file_keep_checkpoints_of_their_own(daemon, fakes, tmp_path):
-    """One stream is not there yet: its source waits, and later misses nothing; the other goes on."""
+    """One stream is not there yet: its source waits, and misses nothing; the other goes on."""
     fake, path = fakes({"s": 1}), tmp_path / "a.log"
     append(path, lines(0, 100))
     streams = {"s": {"kinesis": "s", "linger": "20ms"}, "t": {"kinesis": "t", "linger": "20ms"}}

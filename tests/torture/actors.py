@@ -197,7 +197,7 @@ class Weather(threading.Thread):
                 if kind == "broken":
                     self.fake.fault = self.fault(kind)
             self.fake.fault = None
-        self.health.set_fair(True, seconds + 2)
+        self.health.set_fair(True)
 
     def fault(self, kind):
         r = self.random

@@ -29,6 +29,7 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import actors  # noqa: E402
 import harness  # noqa: E402
+import missing as missing_bytes  # noqa: E402
 import truth  # noqa: E402
 
 KILLS = 200
@@ -88,6 +89,7 @@ class Campaign:
         for number, spec in enumerate(specs):
             self.add(number, *spec)
         self.daemon.write()
+        self.accounts = missing_bytes.Accounts(self.logs, self.tally, self.dir / "daemon.log")
         self.weather = actors.Weather(self.fake, self.health, options.seed, self.stop)
 
     def add(self, number, name, pattern, writers, how):
@@ -115,6 +117,7 @@ class Campaign:
 
     def start_daemon(self):
         self.lives += 1
+        self.accounts.before_start(truth.read_checkpoint(self.daemon.state))
         self.daemon.spawn(stderr=self.stderr, write=False)
         self.life = truth.Life(self.lives, self.daemon.process.pid)
         self.health.set_up(True)
@@ -134,6 +137,7 @@ class Campaign:
             self.daemon.process.send_signal(signal.SIGTERM)
             status = self.daemon.wait_exit(30)
         life.ended = time.monotonic()
+        self.accounts.after_end()
         if status not in (0, 75, -signal.SIGTERM):  # it had not yet come so far as to listen
             raise Failed(f"the daemon stopped with {status}")
         self.permit_repeats(life.ended)
@@ -289,10 +293,16 @@ class Campaign:
         widths = (10, 9, 9, 9, 8, 9, 9)
         return f"{name:14}" + "".join(f"{row[k]:>{w}}" for k, w in zip(ROW, widths))
 
+    def tell_bytes(self):
+        print(f"{'bytes of':14}" + "".join(f"{name:>11}" for name in BYTES))
+        for name, row in self.accounts.rows():
+            print(f"{name:14}" + "".join(f"{row[column]:>11}" for column in BYTES))
+
     def judge(self):
         missing, excused = self.find_missing()
         repeated = list(self.find_repeated())
         self.table(excused)
+        self.tell_bytes()
         spent = time.monotonic() - self.started
         print(
             f"{self.kills} kills and {self.stops} stops in {spent:.0f} s;"
@@ -309,6 +319,7 @@ class Campaign:
         for what, found in (
             ("not a line that was written", self.tally.mangled),
             ("the service was asked wrongly", self.fake.violations),
+            ("wrong accounts of what is missing", self.accounts.problems),
             ("dead letters", [d for d in dead if d.stat().st_size > 0]),
         ):
             if found:
@@ -329,6 +340,9 @@ class Campaign:
 
 
 ROW = ("rotations", "lines", "stored", "missing", "twice", "allowed", "slowest")
+# All missing bytes; files that the daemon found gone at a start, what it counted of them, what is
+# missing of them, and the two terms that make the difference; what it counted while it ran.
+BYTES = ("missing", "files", "counted", "of them", "unseen", "delivered", "running")
 
 
 def main():

@@ -29,19 +29,23 @@ import threading
 import time
 
 HEALTHY_SECONDS = 5  # in which a line must be delivered when nothing is wrong
+START_SECONDS = 2  # until a new process, or one that is no longer in trouble, is at its best
 LATE_SECONDS = 4  # the daemon lets go of a nameless file after five quiet seconds
 COPY_BYTES_MIN = 256  # a shorter file is never taken for a copy
 PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".lz4")
 
 
 class Health:
-    """A clock that runs only while all is well: seconds in which the daemon could deliver."""
+    """A clock that runs only while all is well: seconds in which the daemon could deliver.
+
+    After bad weather it takes up to as long as the trouble lasted until the daemon tries again; bad
+    weather in that time prolongs the trouble. A new process knows of no trouble."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.up, self.fair = False, True
         self.total = 0.0
-        self.mark = self.good_from = time.monotonic()
+        self.mark = self.good_from = self.trouble_since = time.monotonic()
 
     def _settle(self):
         now = time.monotonic()
@@ -59,13 +63,16 @@ class Health:
         with self.lock:
             now = self._settle()
             self.up = up
-            self.good_from = max(self.good_from, now + 1)
+            self.good_from, self.trouble_since = now + START_SECONDS, now
 
-    def set_fair(self, fair, seconds_to_recover=0.0):
+    def set_fair(self, fair):
         with self.lock:
             now = self._settle()
+            if fair:
+                self.good_from = now + now - self.trouble_since + START_SECONDS
+            elif now > self.good_from:
+                self.trouble_since = now
             self.fair = fair
-            self.good_from = max(self.good_from, now + seconds_to_recover)
 
 
 class Life:
@@ -160,6 +167,7 @@ class Log:
         self.held = {}
         self.contents = []
         self.truncated = []  # (held, old content) not yet settled
+        self.copied = False  # copytruncate, with the copy in the glob
         self.doubtful = []  # (content, how much of it was copied): perhaps read again
         self.permitted = 0
         self.events = []
@@ -203,6 +211,7 @@ class Log:
             os.close(fd)
             raise RuntimeError(f"{path} is another file already")
         self.held[inode] = Held(fd, content or self._content(inode), high)
+        self.copied |= high is not None
         self.note(f"{os.path.basename(path)} is inode {inode}, {os.fstat(fd).st_size} bytes")
 
     def append(self, fd, held, data, lines):
@@ -336,12 +345,11 @@ def speaks_of(entry, fd):
 
 def durable(log, entries):
     """{content: the offset up to which the checkpoint says it is delivered}, of what is held."""
-    copies = any(held.high is not None for held in log.held.values())
     found = {}
     for held in log.held.values():
         best = found.get(held.content, 0)
         for entry in entries:
-            mine = int(entry["inode"]) == held.inode or copies
+            mine = int(entry["inode"]) == held.inode or log.copied
             if mine and entry["offset"] > best and speaks_of(entry, held.fd):
                 best = entry["offset"]
         found[held.content] = best

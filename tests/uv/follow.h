@@ -62,7 +62,7 @@ struct follow {
     char *const *excludes;
     size_t excludes_n, open_max;
     bool poll;
-    unsigned copied_n, missed_n, watch_dirs_n;
+    unsigned copied_n, missed_n, watch_dirs_n, knows_n;
     uint64_t missed_bytes;
     uint64_t patience_ms; /* asked for when bytes are left, and then they are taken; 0: not */
     char complaints[FOLLOW_COMPLAINTS_MAX][512];
@@ -81,6 +81,7 @@ static inline bool follow_on_found(void *ctx, struct tail_file *f)
     *fo->last = r;
     fo->last = &r->next;
     fo->found_n++;
+    if (getenv("DBG")) fprintf(stderr, "FOUND %s size %zu\n", f->path, (size_t)f->seen_end);
     f->owner = r;
     assert_true(tail_seek(f, min_u64(fo->begin_at, tail_size(f))));
     return true;
@@ -222,10 +223,11 @@ static inline void follow_on_closed(void *ctx)
     ((struct follow *)ctx)->closed_n++;
 }
 
-static inline bool follow_on_knows(void *ctx, uint64_t inode)
+static inline bool follow_on_knows(void *ctx, uint64_t inode, uint64_t size)
 {
-    (void)ctx;
+    ((struct follow *)ctx)->knows_n++;
     (void)inode;
+    (void)size;
     return false;
 }
 
@@ -242,6 +244,7 @@ static inline void follow_on_copied(void *ctx, struct tail_file *from, struct ta
     struct follow *fo = ctx;
     struct record *old = from->owner, *fresh = to->owner;
     fo->copied_n++;
+    if (getenv("DBG")) fprintf(stderr, "COPIED %s -> %s at %zu\n", from->path, to->path, (size_t)to->read_at);
     old->file = to;
     to->owner = old;
     fresh->file = from;
@@ -257,6 +260,7 @@ static inline void follow_on_missed(void *ctx, struct tail_file *f, uint64_t byt
     (void)f;
     (void)why;
     fo->missed_n++;
+    if (getenv("DBG")) fprintf(stderr, "MISSED %s %zu %s cut %d read %zu\n", f->path, (size_t)bytes, why, f->cut, (size_t)f->read_at);
     fo->missed_bytes += bytes;
 }
 
@@ -461,7 +465,7 @@ static inline void delete_file(struct uvtest *t, const char *name)
 /* What cp does: in one write, since the sizes are small. */
 static inline void copy_file(struct uvtest *t, const char *from, const char *to)
 {
-    size_t n;
+    size_t n = 0;
     char *text = uvtest_read(t, from, &n);
     assert_non_null(text);
     follow_write_at(t, to, O_TRUNC, text, n);
