@@ -116,6 +116,11 @@ bench-many: ## 10,000 followed files, quiet and with one of them busy
 	@$(MAKE) -s all $(BENCHES)
 	@python3 tests/bench/many.py --build $(BUILD) $(BENCH)
 
+torture-tail: ## rotations, kills and a bad endpoint, and nothing lost; TORTURE='--kills 200 --seed N'
+	@tests/setup.sh
+	@$(MAKE) -s all
+	@TAILRACE_BUILD=$(abspath $(BUILD)) tests/.venv/bin/python tests/torture/tail.py $(TORTURE)
+
 week: ## seven days of rotation of 50 files, hours made short: memory and descriptors must not grow
 	@tests/setup.sh
 	@$(MAKE) -s all
@@ -146,6 +151,7 @@ clean: ## remove what was built
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all help clean install setup setup-build programs-for-tests test tidy demo sim bench bench-many week fuzz
+.PHONY: all help clean install setup setup-build programs-for-tests test tidy demo sim bench bench-many torture-tail \
+        week fuzz
 .SUFFIXES:
 .SECONDARY:

@@ -372,8 +372,8 @@ bool http_set_ca_bundle(struct http *h, const char *ca_bundle)
     return true;
 }
 
-/* Where the certificates to trust are: with a bundle the system's do not count. A connection that is
- * kept is used again only for the certificates that it was made with. */
+/* Where the certificates to trust are: with a bundle the system's do not count. A connection that
+ * is kept is used again only for the certificates that it was made with. */
 static CURLcode apply_trust(struct slot *s)
 {
     const char *file = s->http->ca_bundle;

@@ -59,7 +59,8 @@ struct http *http_new(uv_loop_t *loop, const struct http_options *o, http_done_f
                       struct err *e);
 void http_send(struct http *h, unsigned slot, const struct http_request *r);
 void http_set_timeouts(struct http *h, uint64_t connect_timeout_ms, uint64_t total_timeout_ms);
-/* NULL: the system's; copied; for requests sent from now on. False: no memory, and nothing changed. */
+/* NULL: the system's; copied; for requests sent from now on. False: no memory, and nothing
+ * changed. */
 bool http_set_ca_bundle(struct http *h, const char *ca_bundle);
 void http_close(struct http *h, void (*on_closed)(void *ctx), void *ctx);
 

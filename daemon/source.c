@@ -70,8 +70,9 @@ static struct followed *followed_new(struct source *src, struct tail_file *f)
 
 /* ---- where to begin ---- */
 
-/* The entry of this very file; or, when the file that an entry speaks of has been truncated since, and
- * this one has the bytes that were read of it, that entry: it was copied before (copytruncate). */
+/* The entry of this very file; or, when the file that an entry speaks of has been truncated since,
+ * and this one has the bytes that were read of it, that entry: it was copied before
+ * (copytruncate). */
 static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
 {
     struct ledger_file *entry = NULL, *blank = NULL;
@@ -90,8 +91,8 @@ static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
     return entry != NULL ? entry : blank;
 }
 
-/* A file that has become shorter is displaced before any file is looked at: a copy of it may have the
- * inode of a file long gone, and then be looked at first. */
+/* A file that has become shorter is displaced before any file is looked at: a copy of it may have
+ * the inode of a file long gone, and then be looked at first. */
 static bool on_knows(void *ctx, uint64_t inode, uint64_t size)
 {
     struct source *src = ctx;
@@ -298,8 +299,8 @@ static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str byt
         return TAIL_GO_ON;
     }
     lag_seen(&fo->lag, f->read_at + bytes.n, in->origin.delivered, uv_now(&src->service->loop));
-    enum input_result result = input_feed(in, service_now(src->service), bytes, at_end, tail_quiet_ms(f),
-                                          used);
+    enum input_result result =
+        input_feed(in, service_now(src->service), bytes, at_end, tail_quiet_ms(f), used);
     tail_patience(f, input_patience_ms(in));
     if (in->missing_column != NULL && !fo->told_missing)
         tell_missing(src, fo);
@@ -331,8 +332,8 @@ static void on_replaced(void *ctx, struct tail_file *f)
     start_again(src, f);
 }
 
-/* copytruncate: what was read of `from` stands in `to`, so the input that read it goes on there, with all
- * that it still has in the ring; `from` gets one of its own. */
+/* copytruncate: what was read of `from` stands in `to`, so the input that read it goes on there,
+ * with all that it still has in the ring; `from` gets one of its own. */
 static void on_copied(void *ctx, struct tail_file *from, struct tail_file *to)
 {
     struct source *src = ctx;
@@ -384,8 +385,9 @@ static bool is_gone(const struct ledger_file *entry)
     return st.st_ino != entry->at.inode || !list_empty(&entry->displaced);
 }
 
-/* Files that were deleted, packed or renamed out of the glob while nobody looked: what was known to be
- * in them beyond the checkpoint is missing. That is told once; the entry stays, for they may come back. */
+/* Files that were deleted, packed or renamed out of the glob while nobody looked: what was known
+ * to be in them beyond the checkpoint is missing. That is told once; the entry stays, for they may
+ * come back. */
 static void miss_what_is_gone(struct source *src)
 {
     LIST_FOR(it, save, &src->ledger->files)
@@ -393,7 +395,8 @@ static void miss_what_is_gone(struct source *src)
         struct ledger_file *entry = CONTAINER_OF(it, struct ledger_file, link);
         if (entry->live || entry->size <= entry->at.offset || !is_gone(entry))
             continue;
-        miss(src, entry->path, entry->size - entry->at.offset, "gone while tailraced was not running");
+        miss(src, entry->path, entry->size - entry->at.offset,
+             "gone while tailraced was not running");
         entry->size = entry->at.offset;
         ledger_touch(entry);
         src->service->dirty = true;
@@ -410,7 +413,8 @@ static void miss_deleted(struct source *src, struct tail_file *f)
     f->known_end = delivered; /* told */
 }
 
-/* Before the last checkpoint. The sizes are there for the next start, which may find a file gone. */
+/* Before the last checkpoint. The sizes are there for the next start, which may find a file
+ * gone. */
 void source_take_leave(struct source *src)
 {
     LIST_FOR(it, save, tail_files(src->tail))
@@ -420,7 +424,9 @@ void source_take_leave(struct source *src)
         uint64_t size = tail_size(f);
         if (tail_is_deleted(f)) {
             miss_deleted(src, f);
-        } else if (entry->size != size) {
+            size = followed_of(f)->input.origin.delivered; /* the next start has nothing to add */
+        }
+        if (entry->size != size) {
             entry->size = size;
             ledger_touch(entry);
             src->service->dirty = true;
@@ -568,9 +574,13 @@ struct source *source_new(struct service *s, const struct config_source *c, stru
         err_set(e, ERR_NOMEM, "out of memory");
         return NULL;
     }
-    *src = (struct source){
-        .service = s, .config = c, .stream = st, .ledger = entries, .fresh = fresh, .name = name,
-        .first_save = s->save + 1};
+    *src = (struct source){.service = s,
+                           .config = c,
+                           .stream = st,
+                           .ledger = entries,
+                           .fresh = fresh,
+                           .name = name,
+                           .first_save = s->save + 1};
     if (!make_tail(src, e)) {
         free(name);
         free(src);

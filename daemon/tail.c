@@ -1,10 +1,10 @@
 /* The happy path: inotify says that a file has grown (tail_scan.c), tail_wake puts it on the ready
- * list, the idle reads a chunk at read_at and tells it upward (tail_read.c), and what was used moves
- * read_at.
+ * list, the idle reads a chunk at read_at and tells it upward (tail_read.c), and what was used
+ * moves read_at.
  *
- * A file that lost its name (orphan) is kept until it is read to the end and has been quiet: writers
- * go on writing into a rotated file. One timer serves everything that waits for a time: orphans, copies
- * held back, the owner's patience, polling. It runs only while something does. */
+ * A file that lost its name (orphan) is kept until it is read to the end and has been quiet:
+ * writers go on writing into a rotated file. One timer serves everything that waits for a time:
+ * orphans, copies held back, the owner's patience, polling. It runs only while something does. */
 #include "daemon/tail.h"
 
 #include <errno.h>
@@ -96,8 +96,8 @@ void tail_complain(struct tail *t, const char *path, const char *what)
     t->ops.complain(t->ops.ctx, path, what);
 }
 
-/* There may be thousands that cannot be watched, for one reason: it is said of the first; and not at all
- * when polling was asked for, since then it does not matter. */
+/* There may be thousands that cannot be watched, for one reason: it is said of the first; and not
+ * at all when polling was asked for, since then it does not matter. */
 void tail_cannot_watch(struct tail *t, const char *path, int error)
 {
     if (error != ENOSPC)

@@ -11,8 +11,8 @@
  * lets it read: a tail is born paused. tail_close ends it, and `lost` is told for every file.
  *
  * Told upward (struct tail_ops), never from inside tail_new or tail_seek:
- *   knows      does the owner remember this inode, of which the file is so long now? Those files are
- *              looked at first in a scan
+ *   knows      does the owner remember this inode, of which the file is so long now? Those files
+ *              are looked at first in a scan
  *   found      a file was opened; the owner sets f->owner and says where to begin with tail_seek
  *              (default 0). False: not now; the file is closed, and looked at again on the next
  *              scan

@@ -67,8 +67,8 @@ static bool has_what_was_read(const struct tail_file *f, const struct tail_file 
     return ok && fingerprint_eq(&before, &g->before);
 }
 
-/* The followed file that f may be a copy of, finished or in the making: it begins with the same bytes,
- * has been read beyond them, and nothing speaks against it. */
+/* The followed file that f may be a copy of, finished or in the making: it begins with the same
+ * bytes, has been read beyond them, and nothing speaks against it. */
 static struct tail_file *original_of(struct tail_file *f, const struct fingerprint *first,
                                      uint64_t size)
 {

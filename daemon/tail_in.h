@@ -88,7 +88,8 @@ void tail_rename(struct tail_file *f, const char *path); /* known again under th
 void tail_left(struct tail_file *f, const char *path); /* who comes to it now is read after f */
 void tail_unname(struct tail_file *f); /* an orphan, for now without what keeps one alive */
 void tail_orphan(struct tail_file *f);
-/* Shut, and without its name. `search`: it may have another in its directory, and have grown since. */
+/* Shut, and without its name. `search`: it may have another in its directory, and have grown
+ * since. */
 void tail_gone(struct tail_file *f, bool search);
 void tail_wake(struct tail_file *f); /* it may have news */
 void tail_forget(struct tail_file *f);

@@ -1,8 +1,8 @@
-/* Symbolic links. What is rotated where a link leads tells nothing in the link's own directory: so every
- * directory on its way is watched, from link to link (Kubernetes has two in a row) and up to the file.
- * When something comes or goes in one of them, the links are looked at: one that leads to another file
- * now, or nowhere, has lost its old one. A link that dangles is remembered, and waited for at the place
- * where its way ends.
+/* Symbolic links. What is rotated where a link leads tells nothing in the link's own directory: so
+ * every directory on its way is watched, from link to link (Kubernetes has two in a row) and up to
+ * the file. When something comes or goes in one of them, the links are looked at: one that leads
+ * to another file now, or nowhere, has lost its old one. A link that dangles is remembered, and
+ * waited for at the place where its way ends.
  *
  * That look costs one stat a link, and is had once for all the events of a turn. */
 #include <limits.h>

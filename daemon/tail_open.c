@@ -135,9 +135,9 @@ void tail_touch(struct tail_file *f)
 
 /* ---- shutting ---- */
 
-/* With twice too many open, one that ends in half a record has to do: else a thousand of those would
- * leave no descriptor for the others, for ever. If it is deleted while it is shut, that half is missed,
- * and told so. */
+/* With twice too many open, one that ends in half a record has to do: else a thousand of those
+ * would leave no descriptor for the others, for ever. If it is deleted while it is shut, that half
+ * is missed, and told so. */
 static bool can_be_shut(struct tail_file *f)
 {
     const struct tail *t = f->tail;
@@ -148,8 +148,8 @@ static bool can_be_shut(struct tail_file *f)
            tail_position(f, f->read_at, &f->shut_at);
 }
 
-/* Shuts the least recently active file that can be. False: none of those looked at can; they go to the
- * back, so that it is the turn of others next time. */
+/* Shuts the least recently active file that can be. False: none of those looked at can; they go to
+ * the back, so that it is the turn of others next time. */
 static bool shut_one(struct tail *t)
 {
     for (size_t tries = min_size(t->open_n, TRIM_TRIES); tries > 0; tries--) {
@@ -171,8 +171,8 @@ void tail_trim(struct tail *t)
 
 /* ---- opening again ---- */
 
-/* It was renamed faster than the events came: rotations follow each other closely, and rename one file
- * twice. It is still there, under some name. */
+/* It was renamed faster than the events came: rotations follow each other closely, and rename one
+ * file twice. It is still there, under some name. */
 bool tail_open_beside(struct tail_file *f)
 {
     const char *slash = strrchr(f->path, '/');

@@ -1,6 +1,7 @@
-/* Reading. Every read starts a little before read_at and checks that these bytes are still the ones that
- * were read: a file that was truncated, or truncated and refilled, is found out before one byte of
- * it is taken for a continuation. That costs one hash of 1 KiB a read and no system call. */
+/* Reading. Every read starts a little before read_at and checks that these bytes are still the
+ * ones that were read: a file that was truncated, or truncated and refilled, is found out before
+ * one byte of it is taken for a continuation. That costs one hash of 1 KiB a read and no system
+ * call. */
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -169,8 +170,9 @@ static void be_patient(struct tail_file *f)
 
 /* ---- reading ---- */
 
-/* It may have been copied before, and an event that tells of the copy may be on its way: those that are
- * there by now are heard before the next turn. When there are none, everything is looked at. */
+/* It may have been copied before, and an event that tells of the copy may be on its way: those
+ * that are there by now are heard before the next turn. When there are none, everything is looked
+ * at. */
 static bool put_off(struct tail_file *f)
 {
     struct tail *t = f->tail;

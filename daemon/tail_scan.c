@@ -1,10 +1,10 @@
-/* Finding files. A scan walks the glob, directory by directory, and considers every path that it leads
- * to; before, files that their path no longer leads to are orphans. Between scans, a directory's
- * events name the one path that changed, and only that is considered. A scan is repeated when a
- * directory comes or goes, when events were lost, or, polling, once in a while.
+/* Finding files. A scan walks the glob, directory by directory, and considers every path that it
+ * leads to; before, files that their path no longer leads to are orphans. Between scans, a
+ * directory's events name the one path that changed, and only that is considered. A scan is
+ * repeated when a directory comes or goes, when events were lost, or, polling, once in a while.
  *
- * Watched are the directories in which the walk has to look names up, and where a part of the path does
- * not exist yet, the nearest directory above that does: so what appears later is noticed. Of
+ * Watched are the directories in which the walk has to look names up, and where a part of the path
+ * does not exist yet, the nearest directory above that does: so what appears later is noticed. Of
  * links, tail_links.c tells. */
 #include <dirent.h>
 #include <errno.h>
@@ -166,8 +166,8 @@ void tail_consider(struct tail *t, const char *path, bool event)
 
 /* ---- names that are lost ---- */
 
-/* A file that is shut can be an orphan only if it can still be opened. A link, or one of several hard
- * links, may not have been the only name that matches: look for others. */
+/* A file that is shut can be an orphan only if it can still be opened. A link, or one of several
+ * hard links, may not have been the only name that matches: look for others. */
 static void lose_name(struct tail_file *f)
 {
     struct tail *t = f->tail;
@@ -314,8 +314,8 @@ static void walk_names(struct walk *w, const struct glob_alternative *a, size_t 
     closedir(stream);
 }
 
-/* On the way down through a directory that needs no listing. If it is moved, everything is elsewhere; if
- * it is a link, the names beside it tell when it is made to lead elsewhere. */
+/* On the way down through a directory that needs no listing. If it is moved, everything is
+ * elsewhere; if it is a link, the names beside it tell when it is made to lead elsewhere. */
 static void walk_through(struct walk *w, const char *dir, const char *path)
 {
     struct stat st;
@@ -364,8 +364,8 @@ static void free_candidates(struct walk *w)
     w->n = 0;
 }
 
-/* A directory may be made between the look at its level and the watch on the one above; so look again
- * until there is nothing new: then every later one is told by an event. */
+/* A directory may be made between the look at its level and the watch on the one above; so look
+ * again until there is nothing new: then every later one is told by an event. */
 static void walk_all(struct walk *w)
 {
     struct tail *t = w->t;
@@ -498,8 +498,8 @@ static void on_name(struct tail *t, uint32_t mask, uint32_t cookie, const char *
     }
 }
 
-/* A new file, of which the name it had before was never seen: it was rotated again before anyone looked.
- * It belongs between whoever had that name before and whoever has it now. */
+/* A new file, of which the name it had before was never seen: it was rotated again before anyone
+ * looked. It belongs between whoever had that name before and whoever has it now. */
 static void came_from(struct tail_file *f, const char *path)
 {
     struct tail *t = f->tail;
@@ -540,8 +540,8 @@ static bool leads_to_files(const struct tail *t, const char *path)
     return false;
 }
 
-/* A link to a directory has come, or one has gone, or leads elsewhere now: it is no directory itself,
- * so IN_ISDIR does not tell. */
+/* A link to a directory has come, or one has gone, or leads elsewhere now: it is no directory
+ * itself, so IN_ISDIR does not tell. */
 static bool may_move_directories(const struct tail *t, const char *path)
 {
     return leads_to_files(t, path) || tail_is_link_to_dir(path);

@@ -1,6 +1,6 @@
-/* A record goes behind the one before it, as long as nothing that is alive, nor the end of the block, is
- * in the way; else a new lap begins where there is room. That is looked for only when `limit` is
- * reached: it is what was in the way the last time. */
+/* A record goes behind the one before it, as long as nothing that is alive, nor the end of the
+ * block, is in the way; else a new lap begins where there is room. That is looked for only when
+ * `limit` is reached: it is what was in the way the last time. */
 #include "lib/ring.h"
 
 #include <stdlib.h>
@@ -69,7 +69,8 @@ static struct record *at(const struct ring *r, uint64_t position)
     unsigned i = r->laps_n - 1;
     while (i > 0 && position < r->laps[i].position)
         i--;
-    return (struct record *)(void *)(r->block + r->laps[i].place + (position - r->laps[i].position));
+    return (struct record *)(void *)(r->block + r->laps[i].place +
+                                     (position - r->laps[i].position));
 }
 
 /* ---- room ---- */
@@ -82,7 +83,8 @@ static void forget_dead_laps(struct ring *r)
     }
 }
 
-/* Where the first thing alive begins at or behind this place; the end of the block if nothing does. */
+/* Where the first thing alive begins at or behind this place; the end of the block if nothing
+ * does. */
 static uint64_t first_alive_from(const struct ring *r, uint64_t place)
 {
     uint64_t first = r->size;

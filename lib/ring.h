@@ -14,12 +14,13 @@
  * Retire: ring_oldest shows the record at `acked` if it is DONE (NULL: it is not, or none is left);
  *         ring_retire passes it and frees its room.
  *
- * Laps. Records are whole and never wrap: where the next one cannot go on in one piece, a new lap begins
- * elsewhere in the block: at the front, or behind everything that is alive. A lap is a run of positions
- * and the place where it begins; at most RING_LAPS_MAX are alive. A lap need not use the whole block:
- * when the first half of what it has used is free again, the next begins at the front, so that a ring
- * through which little flows stays in the processor's caches and touches little memory; and when
- * delivery stops then, writing goes on behind, until the block is full. An empty ring begins anew.
+ * Laps. Records are whole and never wrap: where the next one cannot go on in one piece, a new lap
+ * begins elsewhere in the block: at the front, or behind everything that is alive. A lap is a run
+ * of positions and the place where it begins; at most RING_LAPS_MAX are alive. A lap need not use
+ * the whole block: when the first half of what it has used is free again, the next begins at the
+ * front, so that a ring through which little flows stays in the processor's caches and touches
+ * little memory; and when delivery stops then, writing goes on behind, until the block is full. An
+ * empty ring begins anew.
  *
  *      block  [ newest lap ....>  free  [acked .... oldest lap .... ] middle lap ....      ]
  *
@@ -41,8 +42,8 @@ struct ring {
         uint64_t position, place; /* its first position, and where in the block that is */
     } laps[RING_LAPS_MAX];        /* the oldest first */
     unsigned laps_n;
-    uint64_t limit;           /* how far in the block the newest lap may go */
-    unsigned untaken_n;       /* records between taken and written */
+    uint64_t limit;     /* how far in the block the newest lap may go */
+    unsigned untaken_n; /* records between taken and written */
 };
 
 bool ring_init(struct ring *r, uint64_t size); /* false: no memory */

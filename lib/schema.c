@@ -120,10 +120,9 @@ static int check_pattern(const char *text, struct err *e)
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const watches[] = {"auto", "poll", NULL};
 static const char *const start_ats[] = {"end", "beginning", NULL};
-static const char *const formats[] = {"line",         "json",           "csv",
-                                      "regex",        "common_log",     "combined_log",
-                                      "apache_error", "syslog",         "syslog_rfc5424",
-                                      "logfmt",       NULL};
+static const char *const formats[] = {
+    "line",   "json",           "csv",    "regex", "common_log", "combined_log", "apache_error",
+    "syslog", "syslog_rfc5424", "logfmt", NULL};
 static const char *const no_matches[] = {"raw", "dead_letter", "drop", NULL};
 static const char *const encodings[] = {"utf-8", "latin1", "utf-16le", "utf-16be", NULL};
 static const char *const key_fallbacks[] = {"random", NULL};
@@ -156,7 +155,7 @@ _Static_assert(TYPE_STRING == 0 && TYPE_INT == 1 && TYPE_DOUBLE == 2 && TYPE_BOO
 #define SOURCE(label, member) .scope = SCOPE_SOURCE, .name = label, AT(struct config_source, member)
 #define LINES(label, member)                                                                       \
     .scope = SCOPE_MULTILINE, .name = label, AT(struct multiline_spec, member)
-#define FIELD(label, member)  .scope = SCOPE_FIELD, .name = label, AT(struct shape_field, member)
+#define FIELD(label, member) .scope = SCOPE_FIELD, .name = label, AT(struct shape_field, member)
 
 const struct schema_row schema[] = {
     {GLOBAL(region), .type = OPTION_TEXT, .required = true, .max = 63, .check = check_region,
@@ -171,9 +170,8 @@ const struct schema_row schema[] = {
      .sentence = "The directory of checkpoints and dead letters, locked by the running daemon."},
     {GLOBAL(control), .type = OPTION_TEXT, .restart = true, .max = PATH_BYTES_MAX,
      .check = check_control,
-     .sentence =
-         "The socket on which the daemon answers the tailrace tool, or off; by default "
-         "control.sock in systemd's runtime directory if there is one, else in state_dir."},
+     .sentence = "The socket on which the daemon answers the tailrace tool, or off; by default "
+                 "control.sock in systemd's runtime directory if there is one, else in state_dir."},
     {GLOBAL(profile), .type = OPTION_TEXT, .max = 128,
      .sentence = "The profile in the shared AWS files to take credentials from; credentials in the "
                  "environment are then passed over."},
@@ -226,8 +224,9 @@ const struct schema_row schema[] = {
 
     {SOURCE("file", file), .type = OPTION_TEXT, .required = true, .max = PATH_BYTES_MAX,
      .check = check_path,
-     .sentence = "The files, as an absolute path that may hold *, ?, [...], ** for any directories, "
-                 "and {a,b}."},
+     .sentence =
+         "The files, as an absolute path that may hold *, ?, [...], ** for any directories, "
+         "and {a,b}."},
     {.scope = SCOPE_SOURCE,
      .name = "exclude",
      .type = OPTION_NAMES,
@@ -242,8 +241,9 @@ const struct schema_row schema[] = {
                  "closed, once delivered, and opened again when they change."},
     {SOURCE("ignore_older", ignore_older_ms), .type = OPTION_DURATION, .min = 1000,
      .max = (uint64_t)10 * 365 * 24 * 60 * MINUTE,
-     .sentence = "What is in files that were last written longer ago than this, when they are first "
-                 "seen, is not sent; what is added to them later is."},
+     .sentence =
+         "What is in files that were last written longer ago than this, when they are first "
+         "seen, is not sent; what is added to them later is."},
     {SOURCE("stream", stream_name), .type = OPTION_TEXT, .required = true, .max = 64,
      .sentence = "The name, under streams, of the stream that gets the records."},
     {SOURCE("start_at", start_at), .type = OPTION_CHOICE, .fallback = "end", .choices = start_ats,
@@ -261,8 +261,7 @@ const struct schema_row schema[] = {
      .sentence = "What happens to a line that is not of its format: it is sent as it stands, "
                  "becomes a dead letter, or is dropped."},
     {SOURCE("encoding", shape.encoding), .type = OPTION_CHOICE, .fallback = "utf-8",
-     .choices = encodings,
-     .sentence = "How the files' text is encoded; what is sent is UTF-8."},
+     .choices = encodings, .sentence = "How the files' text is encoded; what is sent is UTF-8."},
     {SOURCE("delimiter", shape.delimiter), .type = OPTION_CHAR, .fallback = ",",
      .check = check_delimiter,
      .sentence = "The character between the cells of a CSV row; a tab is written \"\\t\" in double "

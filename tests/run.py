@@ -3,7 +3,8 @@
     python run.py [--only WORD]
 
 Three builds (gcc, gcc with ASan and UBSan, clang without a warning), then every test program of the
-first two, the fuzz corpora, the simulation, tidy, and the end-to-end tests. The last line is the count.
+first two, the fuzz corpora, the simulation, tidy, the end-to-end tests, and a minute of rotations and
+kills (tests/torture/tail.py). The last line is the count.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PLAIN, SANITISED, CLANG = (ROOT / "build" / name for name in ("", "san", "clang"))
 SIM_SEEDS, SIM_SEEDS_SANITISED = 2000, 150
+TORTURE_SECONDS = 60
 PROGRAM_SECONDS_MAX, E2E_SECONDS_MAX = 300, 900
 
 SANITISER_ENV = {
@@ -109,18 +111,27 @@ def run_e2e(count, what, folder, arguments=(), env=None):
         print(f"     {line}")
 
 
+def run_torture(count, folder):
+    command = [sys.executable, "tests/torture/tail.py", "--seconds", TORTURE_SECONDS]
+    code, output, seconds = run(command, PROGRAM_SECONDS_MAX, {"TAILRACE_BUILD": str(folder)})
+    passed, failed = counted(output, code, r"torture-tail: .* (\d+) passed", r"torture-tail: .* (\d+) failed")
+    count.add("rotations, kills and a bad endpoint", passed, failed, seconds, output)
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", choices=["plain", "san", "clang", "tidy", "e2e"])
+    parser.add_argument("--only", choices=["plain", "san", "clang", "tidy", "e2e", "torture"])
     only = parser.parse_args().only
     count = Count()
-    if only in (None, "plain", "tidy", "e2e") and build(count, "gcc", PLAIN):
+    if only in (None, "plain", "tidy", "e2e", "torture") and build(count, "gcc", PLAIN):
         if only in (None, "plain"):
             run_tests(count, PLAIN, SIM_SEEDS)
         if only in (None, "tidy"):
             run_tidy(count)
         if only in (None, "e2e"):
             run_e2e(count, "the programs as shipped", PLAIN)
+        if only in (None, "torture"):
+            run_torture(count, PLAIN)
     if only in (None, "san") and build(count, "ASan and UBSan", SANITISED, "SAN=1"):
         run_tests(count, SANITISED, SIM_SEEDS_SANITISED, SANITISER_ENV)
         run_e2e(count, "with ASan and UBSan", SANITISED, env=SANITISER_ENV)

@@ -75,6 +75,7 @@ find_missing() {
     need openssl command -v openssl
     need systemd command -v systemd-analyze
     need strace command -v strace
+    need logrotate there '/usr/sbin/logrotate'
     need mandoc command -v mandoc
 }
 

@@ -95,6 +95,7 @@ class Story:
         self.held = list(descriptors(self.d).values())
 
     def end(self):
+        append(self.path("rotated", "a.old"), [b"too late"])
         append(self.path("all", "c.log"), lines(0, 20, "c"))
         append(self.path("deleted", "b.log"), lines(20, 40, "b"))
         self.has("all", 60)
@@ -143,6 +144,11 @@ def test_the_unterminated_last_line_of_a_file_without_a_name_goes_out_when_it_is
 
 def test_the_unterminated_last_line_of_a_live_file_waits(story):
     assert story.data("live") == lines(0, 20, "live")
+
+
+def test_what_is_written_to_a_file_that_was_let_go_is_nobodys(story):
+    """It had left the glob and was quiet: the one thing that the quiet time can cost."""
+    assert story.data("rotated") == [*lines(0, 20, "rotated"), b"without end"]
 
 
 def test_late_bytes_in_a_rotated_file_are_read_and_it_is_closed_only_when_it_is_quiet(story):

@@ -180,15 +180,6 @@ def test_a_multi_line_record_is_held_until_the_next_begins_and_no_byte_is_betwee
         assert int(one.key) + len(one.data) + 1 == int(two.key)
 
 
-def test_a_multi_line_record_that_is_quiet_is_whole(daemon, fake, tmp_path):
-    path = tmp_path / "a.log"
-    multiline = {"continue": r"\s", "timeout": "200ms"}
-    append(path, [b"one", b"  two", b"three"])
-    d = reading(daemon, fake, path, multiline=multiline).start()
-    assert delivered(fake, 2) == [b"one\n  two", b"three"]
-    d.terminate()
-
-
 # Records that are too long.
 
 
@@ -238,18 +229,7 @@ def test_the_rest_of_a_line_that_was_cut_is_never_taken_for_a_line(daemon, fake,
     assert [data[:5] for data in fake.data("s")] == [b"first", b"xxxxx", b"last"]
 
 
-# Records without an end.
-
-
-def test_with_flush_partial_after_a_quiet_files_last_line_goes_out(daemon, fake, tmp_path):
-    path = tmp_path / "a.log"
-    path.write_bytes(b"one\ntwo without end")
-    d = reading(daemon, fake, path, flush_partial_after="200ms").start()
-    assert delivered(fake, 2) == [b"one", b"two without end"]
-    with open(path, "ab") as out:
-        out.write(b", and more\nthree\n")
-    assert delivered(fake, 4)[2:] == [b", and more", b"three"]
-    d.terminate()
+# Other encodings.
 
 
 @pytest.mark.parametrize("form", ["utf-16le", "utf-16be", "latin1"])

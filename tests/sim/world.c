@@ -129,8 +129,8 @@ void world_change_weather(struct world *w, bool fair)
     *x = (struct weather){0};
     if (fair || chance(w, 200))
         return;
-    unsigned *moods[] = {&x->partial,   &x->throttle, &x->error500, &x->cut_before,
-                         &x->cut_after, &x->broken,   &x->held,     &x->dead_fails, &x->save_fails};
+    unsigned *moods[] = {&x->partial, &x->throttle, &x->error500,   &x->cut_before, &x->cut_after,
+                         &x->broken,  &x->held,     &x->dead_fails, &x->save_fails};
     for (size_t i = 0; i < ARRAY_LEN(moods); i++)
         *moods[i] = chance(w, 400) ? (unsigned)rng_below(&w->rng, 300) : 0;
     x->outage = chance(w, 100);

@@ -135,6 +135,33 @@ def script(name, build):
         yield from (done.stdout + done.stderr).splitlines() or [f"{name}: failed"]
 
 
+def known_tests():
+    """The names of all tests: of Python's functions, and of the functions that cmocka calls."""
+    for pattern, definition in (
+        ("e2e/test_*.py", r"^def (test_\w+)\("),
+        ("unit/test_*.c", r"^static void (\w+)\(void \*\*"),
+        ("uv/test_*.c", r"^static void (\w+)\(void \*\*"),
+    ):
+        for path in (ROOT / "tests").glob(pattern):
+            yield from re.findall(definition, path.read_text(), re.M)
+
+
+def check_tailing(_build):
+    """Every test, program and target that docs/tailing.md points to exists."""
+    tests, targets = set(known_tests()), (ROOT / "Makefile").read_text()
+    for number, line in enumerate((ROOT / "docs/tailing.md").read_text().splitlines(), 1):
+        if not line.startswith("|") or "`" not in line:
+            continue
+        for name in re.findall(r"`([^`]+)`", line.rstrip(" |").rpartition(" | ")[2]):
+            target = name.removeprefix("make ")
+            if target != name:
+                exists = re.search(rf"^{re.escape(target)}:", targets, re.M)
+            else:
+                exists = (ROOT / name).exists() if "/" in name else name in tests
+            if not exists:
+                yield f"docs/tailing.md:{number}: {name} does not exist"
+
+
 def check_top(_build):
     """The top level holds the rooms of the house and nothing else."""
     allowed = {"daemon", "lib", "conf", "systemd", "tests", "docs", "Makefile", "README.md", "LICENSE", "build"}

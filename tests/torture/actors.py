@@ -343,9 +343,10 @@ class Move:
 
     pause_min = 0
     why = "deleted"
+    keep = 4
 
-    def __init__(self, log, keep):
-        self.log, self.keep = log, keep
+    def __init__(self, log):
+        self.log = log
 
     def rotate(self, log, life, _random):
         log.rotate(self.run, life, self.why, reopen=True)
@@ -365,9 +366,10 @@ class MoveAway:
     pause_min = 0
     why = "left the glob"
 
-    def __init__(self, log, away):
-        self.log, self.away, self.n = log, away, 0
-        away.mkdir()
+    def __init__(self, log):
+        self.log, self.n = log, 0
+        self.away = log.dir.with_name(f"{log.name}.away")
+        self.away.mkdir()
 
     def rotate(self, log, life, _random):
         log.rotate(self.run, life, self.why, reopen=True)
@@ -401,9 +403,10 @@ class SwitchLink:
     pause_min = 0
     why = "left the glob"
 
-    def __init__(self, log, away):
-        self.log, self.away, self.n = log, away, 0
-        away.mkdir()
+    def __init__(self, log):
+        self.log, self.n = log, 0
+        self.away = log.dir.with_name(f"{log.name}.away")
+        self.away.mkdir()
         self.run()
 
     def rotate(self, log, life, _random):

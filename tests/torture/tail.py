@@ -94,14 +94,7 @@ class Campaign:
 
     def add(self, number, name, pattern, writers, how):
         log = truth.Log(name, self.dir / "logs" / name, pattern, self.health)
-        if isinstance(how, list):
-            way = actors.Logrotate(log, how, self.dir)
-        elif how is actors.Move:
-            way = actors.Move(log, 4)
-        elif how is actors.Delete:
-            way = actors.Delete(log)
-        else:
-            way = how(log, self.dir / "logs" / f"{name}.away")
+        way = actors.Logrotate(log, how, self.dir) if isinstance(how, list) else how(log)
         stream = list(STREAMS)[number % len(STREAMS)]
         self.daemon.source(name, log.dir / pattern, stream, start_at="beginning")
         self.logs.append(log)
@@ -150,9 +143,7 @@ class Campaign:
                 shutil.copy(path, self.dir / f"life-{self.lives}-{path.name}")
         for log in self.logs:
             entries = checkpoint.get(log.name, [])
-            n = self.tally.permit(truth.past_checkpoint(log, entries, at))
-            log.permitted += n
-            self.permitted += n
+            self.permitted += self.tally.permit(truth.past_checkpoint(log, entries, at))
 
     def look(self):
         if not self.daemon.running():
@@ -176,6 +167,9 @@ class Campaign:
             return spent > self.options.seconds
         return self.kills >= self.options.kills or spent > self.options.kills * SECONDS_A_KILL
 
+    def kills_wanted(self):
+        return 1 if self.options.seconds else self.options.kills
+
     def run(self):
         r = self.random
         for actor in self.writers + self.rotators:
@@ -186,7 +180,8 @@ class Campaign:
             low, high = r.choices([(0, 0.3), (0.3, 3), (3, 8), (20, 35)], [30, 40, 22, 6])[0]
             seconds = r.uniform(low, high)
             if self.options.seconds:
-                seconds = min(seconds, self.options.seconds / 4)
+                rest = self.options.seconds - (time.monotonic() - self.started)
+                seconds = min(seconds, self.options.seconds / 4, max(rest, 0))
             self.live(seconds)
             self.end_daemon(kill=r.random() < 0.9)
             time.sleep(r.choices([0, 0.3, 2, 6], [4, 4, 3, 2])[0] * r.random())
@@ -306,7 +301,9 @@ class Campaign:
         spent = time.monotonic() - self.started
         print(
             f"{self.kills} kills and {self.stops} stops in {spent:.0f} s;"
-            f" bad weather for {self.weather.bad_seconds:.0f} s: {dict(sorted(self.weather.stretches.items()))};"
+            f" bad weather for {self.weather.bad_seconds:.0f} s:"
+            f" {dict(sorted(self.weather.stretches.items()))};"
+            f" lines past the checkpoints at those ends: {self.permitted};"
             f" lines whose answer was lost: {self.fake.answers_lost}"
         )
         for what, found in (("lost", missing), ("too often", repeated)):
@@ -321,6 +318,7 @@ class Campaign:
             ("the service was asked wrongly", self.fake.violations),
             ("wrong accounts of what is missing", self.accounts.problems),
             ("dead letters", [d for d in dead if d.stat().st_size > 0]),
+            ("too few kills", [self.kills] if self.kills < self.kills_wanted() else []),
         ):
             if found:
                 print(f"{what}: {len(found)}, like {found[:3]}")
@@ -354,9 +352,12 @@ def main():
     parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--keep", type=pathlib.Path)
     options = parser.parse_args()
+    if actors.LOGROTATE is None:
+        sys.exit("logrotate is not installed: tests/setup.sh does it")
     print(f"seed {options.seed}", flush=True)
     directory = tempfile.mkdtemp(prefix="tailrace-torture-", dir=options.keep)
     campaign, good = None, False
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # clean up then, too
     try:
         campaign = Campaign(options, directory)
         campaign.run()

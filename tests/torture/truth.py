@@ -169,7 +169,6 @@ class Log:
         self.truncated = []  # (held, old content) not yet settled
         self.copied = False  # copytruncate, with the copy in the glob
         self.doubtful = []  # (content, how much of it was copied): perhaps read again
-        self.permitted = 0
         self.events = []
         self.rotations = 0
         self.serial = 0  # counts the rotations after which writers open anew

@@ -81,7 +81,6 @@ static inline bool follow_on_found(void *ctx, struct tail_file *f)
     *fo->last = r;
     fo->last = &r->next;
     fo->found_n++;
-    if (getenv("DBG")) fprintf(stderr, "FOUND %s size %zu\n", f->path, (size_t)f->seen_end);
     f->owner = r;
     assert_true(tail_seek(f, min_u64(fo->begin_at, tail_size(f))));
     return true;
@@ -244,7 +243,6 @@ static inline void follow_on_copied(void *ctx, struct tail_file *from, struct ta
     struct follow *fo = ctx;
     struct record *old = from->owner, *fresh = to->owner;
     fo->copied_n++;
-    if (getenv("DBG")) fprintf(stderr, "COPIED %s -> %s at %zu\n", from->path, to->path, (size_t)to->read_at);
     old->file = to;
     to->owner = old;
     fresh->file = from;
@@ -260,7 +258,6 @@ static inline void follow_on_missed(void *ctx, struct tail_file *f, uint64_t byt
     (void)f;
     (void)why;
     fo->missed_n++;
-    if (getenv("DBG")) fprintf(stderr, "MISSED %s %zu %s cut %d read %zu\n", f->path, (size_t)bytes, why, f->cut, (size_t)f->read_at);
     fo->missed_bytes += bytes;
 }
 

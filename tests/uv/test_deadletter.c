@@ -121,7 +121,8 @@ static void a_record_becomes_a_line_with_everything_in_it(void **state)
     char *text = uvtest_read(f.t, "dead-letter/src.1.jsonl", NULL);
     assert_string_equal(text, "{\"time\":\"2026-11-23T04:05:06Z\",\"source\":\"src.1\","
                               "\"stream\":\"demo\",\"path\":\"/var/log/a.log\",\"inode\":\"1311\","
-                              "\"offset\":123,\"size\":456,\"reason\":\"too bad\",\"data\":\"aGVsbG8=\"}\n");
+                              "\"offset\":123,\"size\":456,\"reason\":\"too bad\","
+                              "\"data\":\"aGVsbG8=\"}\n");
     free(text);
     assert_int_equal(uvtest_mode(f.t, "dead-letter/src.1.jsonl"), 0600);
     fixture_close(&f);

@@ -1,5 +1,6 @@
-/* copytruncate with the copy where the glob matches it: what was read is not read again, what was not is
- * read from the copy, and then the file from 0. In doubt, data is read twice, and never lost. */
+/* copytruncate with the copy where the glob matches it: what was read is not read again, what was
+ * not is read from the copy, and then the file from 0. In doubt, data is read twice, and never
+ * lost. */
 #include <errno.h>
 
 #include "tests/uv/follow.h"
@@ -242,7 +243,8 @@ static void a_copy_that_ends_before_read_at_was_proven_while_the_file_was_whole(
     follow_close(fo);
 }
 
-/* The copy is shorter than what was read, and when it is seen first, nothing is left to prove it by. */
+/* The copy is shorter than what was read, and when it is seen first, nothing is left to prove it
+ * by. */
 static void a_copy_that_cannot_be_proven_is_read_again(void **state)
 {
     struct follow *fo = follow_lines_of(state, 3000);

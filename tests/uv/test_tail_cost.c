@@ -1,6 +1,6 @@
-/* What following costs, counted in system calls that look at files: it goes with the files that change,
- * not with those that are there. And what happens when such a call fails. For both, the calls of this
- * program pass through here. */
+/* What following costs, counted in system calls that look at files: it goes with the files that
+ * change, not with those that are there. And what happens when such a call fails. For both, the
+ * calls of this program pass through here. */
 #include <errno.h>
 #include <sys/syscall.h>
 #include <time.h>

@@ -1,4 +1,5 @@
-/* Which files are followed: deep globs, exclusions, and links, whatever happens on the way to them. */
+/* Which files are followed: deep globs, exclusions, and links, whatever happens on the way to
+ * them. */
 #include <errno.h>
 
 #include "tests/uv/follow.h"

@@ -1,5 +1,5 @@
-/* Descriptors are bounded: what has been read and delivered is shut, and opened again when it has news.
- * Nothing is lost by that but what nobody can open any more, and that is told. */
+/* Descriptors are bounded: what has been read and delivered is shut, and opened again when it has
+ * news. Nothing is lost by that but what nobody can open any more, and that is told. */
 #include <errno.h>
 
 #include "tests/uv/follow.h"
@@ -322,7 +322,8 @@ static void copied_and_truncated_the_copy_is_recognised(void **state)
     follow_close(fo);
 }
 
-/* Events are lost; a scan finds the names changed, and those that are new are older by their times. */
+/* Events are lost; a scan finds the names changed, and those that are new are older by their
+ * times. */
 static void rotated_unseen_every_file_is_found_again_by_its_inode(void **state)
 {
     struct follow *fo = follow_few(state, "a.log*", 1);

@@ -1,5 +1,5 @@
-/* Where nothing tells of changes, everything is looked at once in a while: asked for, or because the
- * kernel has no watches left. */
+/* Where nothing tells of changes, everything is looked at once in a while: asked for, or because
+ * the kernel has no watches left. */
 #include <errno.h>
 
 #include "tests/uv/follow.h"

@@ -81,7 +81,6 @@ static void rotate(struct world *w, unsigned i, bool copy)
 {
     char name[32], to[32];
     write_some(w, i);
-    if (getenv("DBG")) fprintf(stderr, "ROTATE app %u copy %d next %u\n", i, copy, w->apps[i].next);
     make_way(w, i);
     snprintf(name, sizeof name, "%u.log", i);
     snprintf(to, sizeof to, "%u.log.1", i);
@@ -137,9 +136,7 @@ static void do_blindly(struct world *w)
 static void step(struct world *w)
 {
     unsigned i = roll(w, APPS);
-    unsigned what = roll(w, 12);
-    if (getenv("DBG")) fprintf(stderr, "op %u app %u next %u rot %u journal %zu\n", what, i, w->apps[i].next, w->apps[i].rotated_n, w->fo->journal.n);
-    switch (what) {
+    switch (roll(w, 12)) {
     case 0:
         if (w->apps[i].rotated_n < ROTATED)
             rotate(w, i, w->mode != MODE_RENAME && is_known_well(w, i));
@@ -187,12 +184,9 @@ static void judge(struct world *w)
         if (sscanf(p, "%u %u", &app, &seq) != 2 || app >= APPS || seq >= w->apps[app].next)
             fail_msg("mode %d seed %llu: a torn line: %.30s", (int)w->mode,
                      (unsigned long long)w->seed, p);
-        if (in_order && seq != last[app] + 1)
-            fprintf(stderr, "DBG app %u seq %u after %u at %zu\n", app, seq, last[app], (size_t)(p - w->fo->journal.text));
         in_order &= seq == last[app] + 1;
         last[app] = seq;
         seen[app][seq]++;
-        if (getenv("DBG") && seen[app][seq] > 1) fprintf(stderr, "TWICE %u %u at %zu\n", app, seq, (size_t)(p - w->fo->journal.text));
     }
     for (unsigned i = 0; i < APPS; i++)
         for (unsigned k = 0; k < w->apps[i].next; k++)
@@ -252,7 +246,8 @@ static void live(void **state, enum mode mode, uint64_t seed)
     judge(&w);
     if (mode != MODE_BLIND)
         assert_int_equal(w.fo->journal.n, bytes_on_disk(&w));
-    assert_int_equal(w.fo->missed_n * (mode != MODE_BLIND), 0);
+    if (mode == MODE_RENAME)
+        assert_int_equal(w.fo->missed_n, 0);
     follow_close(w.fo);
     nftw(uvtest_dir(*state), uvtest_remove_one, 16, FTW_DEPTH | FTW_PHYS);
     ((struct uvtest *)*state)->dir[0] = '\0';
@@ -260,19 +255,19 @@ static void live(void **state, enum mode mode, uint64_t seed)
 
 static void renamed_logs_come_once_and_in_order(void **state)
 {
-    for (uint64_t seed = 1; seed <= 60; seed++)
+    for (uint64_t seed = 1; seed <= 1500; seed++)
         live(state, MODE_RENAME, seed);
 }
 
 static void copied_and_renamed_logs_come_once(void **state)
 {
-    for (uint64_t seed = 1; seed <= 60; seed++)
+    for (uint64_t seed = 1; seed <= 1500; seed++)
         live(state, MODE_COPY, seed);
 }
 
 static void whatever_happens_every_line_comes(void **state)
 {
-    for (uint64_t seed = 1; seed <= 60; seed++)
+    for (uint64_t seed = 1; seed <= 1500; seed++)
         live(state, MODE_BLIND, seed);
 }
 

@@ -1,7 +1,8 @@
-"""Inodes that come back: an old entry of the checkpoint has the inode of a new file."""
+"""Files that are gone: their inodes come back, and what was in them is missed once."""
 
 import json
 import os
+import re
 import shutil
 
 from harness import wait_until
@@ -44,3 +45,21 @@ def test_a_copy_with_the_inode_of_a_file_long_gone_is_still_the_copy(daemon, fak
     wait_until(lambda: fake.count("s") >= 350)
     d.terminate()
     assert sorted(fake.data("s")) == lines(0, 350)
+
+
+def test_what_a_deleted_file_still_held_at_a_stop_is_counted_once(daemon, fake, tmp_path):
+    log = tmp_path / "app.log"
+    append(log, lines(0, 100))
+    size = log.stat().st_size
+    fake.go_away()
+    d = daemon(fake.url, stop_timeout="1s").source("a", log, start_at="beginning").start()
+    d.wait_log("no answer")
+    log.unlink()
+    d.terminate()
+    said = d.lines
+    d.start()
+    fake.come_back()
+    d.terminate()
+    counted = [re.search(r"are gone.* bytes=(\d+)", line) for line in said + d.lines]
+    assert [int(c[1]) for c in counted if c] == [size]
+    assert fake.count("s") == 0
