@@ -59,6 +59,7 @@ struct source {
     struct shape *shape;
     struct tail *tail;
     struct ledger_source *ledger;
+    bool recovering; /* looking for files that have left the glob */
     bool fresh;   /* never started before, and still finding what is there: start_at decides */
     bool stalled; /* waits for room in the dead letters, or for memory */
     uint64_t first_save; /* the save that says where it begins: before, it does not read */
@@ -156,6 +157,9 @@ void source_close(struct source *src);
 bool source_rewind(struct tail_file *f, uint64_t offset); /* false: it cannot be read there */
 struct source *source_find(struct service *s, const char *name);
 void followed_free_retired(struct service *s);
+
+/* recover.c */
+void source_recover(struct source *src);
 
 /* saving.c */
 void saving_open(struct service *s);

@@ -168,7 +168,9 @@ static bool on_found(void *ctx, struct tail_file *f)
     struct ledger_file *entry = known_entry(src, f);
     if (entry != NULL && !tail_seek(f, entry->at.offset))
         entry = NULL;
-    if (entry != NULL) {
+    if (src->recovering) {
+        /* under the name by which it is found again, should this end here */
+    } else if (entry != NULL) {
         ledger_rename(entry, f->path);
     } else {
         bool end = (src->fresh && src->config->start_at == START_AT_END) || is_too_old(src, f);
@@ -591,6 +593,7 @@ struct source *source_new(struct service *s, const struct config_source *c, stru
     s->dirty = true;
     list_add_tail(&s->sources, &src->link);
     tail_scan(src->tail);
+    source_recover(src);
     miss_what_is_gone(src);
     src->fresh = false;
     return src;

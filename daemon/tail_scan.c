@@ -142,6 +142,37 @@ static void take_up(struct tail *t, const char *path)
     tail_wake(known); /* whoever wrote into it may have used this name */
 }
 
+void tail_take_up_renamed(struct tail *t, const char *path, const char *old_path)
+{
+    struct stat st;
+    int fd = is_packed(path) ? -1 : tail_open_path(t, path, &st);
+    if (fd < 0)
+        return;
+    if (tail_find_inode(t, st.st_dev, st.st_ino) != NULL) {
+        close(fd);
+        return;
+    }
+    struct tail_file *f = tail_adopt(t, path, fd, &st);
+    if (f == NULL) {
+        close(fd);
+        return;
+    }
+    if (!t->ops.found(t->ops.ctx, f)) {
+        tail_forget(f);
+        return;
+    }
+    tail_orphan(f);
+    struct tail_file *successor = tail_find_path(t, old_path);
+    if (successor != NULL)
+        tail_follows(successor, f);
+    t->unsorted = true;
+}
+
+bool tail_matches(const struct tail *t, const char *path)
+{
+    return !is_packed(path) && glob_match(t->glob, path);
+}
+
 static void lose_name(struct tail_file *f);
 
 void tail_consider(struct tail *t, const char *path, bool event)

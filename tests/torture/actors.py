@@ -352,12 +352,11 @@ class Move:
         log.rotate(self.run, life, self.why, reopen=True)
 
     def run(self):
-        name = lambda i: self.log.dir / (f"app.log.{i}" if i else "app.log")
-        if name(self.keep).exists():
-            name(self.keep).unlink()
-        for i in range(self.keep - 1, -1, -1):
-            if name(i).exists():
-                name(i).rename(name(i + 1))
+        names = [self.log.path] + [self.log.dir / f"app.log.{i + 1}" for i in range(self.keep)]
+        names[-1].unlink(missing_ok=True)
+        for older, newer in zip(reversed(names), reversed(names[:-1])):
+            if newer.exists():
+                newer.rename(older)
 
 
 class MoveAway:
