@@ -158,6 +158,22 @@ bool source_rewind(struct tail_file *f, uint64_t offset); /* false: it cannot be
 struct source *source_find(struct service *s, const char *name);
 void followed_free_retired(struct service *s);
 
+/* followed.c */
+static inline struct followed *followed_of(const struct tail_file *f)
+{
+    return f->owner;
+}
+bool followed_knows(void *source, uint64_t inode, uint64_t size);
+bool followed_found(void *source, struct tail_file *f);
+void followed_start_again(struct source *src, struct tail_file *f);
+void followed_copied(void *source, struct tail_file *from, struct tail_file *to);
+void followed_retire(struct followed *fo);
+
+/* missing.c */
+void source_missed(void *source, struct tail_file *f, uint64_t bytes, const char *why);
+void source_miss_gone(struct source *src);
+void source_miss_deleted(struct source *src, struct tail_file *f);
+
 /* recover.c */
 void source_recover(struct source *src);
 

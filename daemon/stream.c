@@ -10,7 +10,7 @@
 
 static_assert(DEAD_IN_WORK_MAX <= 1 << TOKEN_BITS, "a pipeline's token fits below the stream's id");
 
-static struct followed *followed_of(const struct record *rec)
+static struct followed *origin_of(const struct record *rec)
 {
     struct input *in = CONTAINER_OF(rec->origin, struct input, origin);
     return CONTAINER_OF(in, struct followed, input);
@@ -40,7 +40,7 @@ static void do_dead_letter(void *ctx, const struct record *rec, const char *reas
 {
     struct stream *st = ctx;
     struct service *s = st->service;
-    const struct followed *f = followed_of(rec);
+    const struct followed *f = origin_of(rec);
     struct str data = record_data(rec);
     uint64_t held;
     if (log_limit(&s->dead_trouble, uv_now(&s->loop), 1000, &held))
