@@ -6,7 +6,8 @@
  *                                               behind its last whole line
  *   else                                        0
  *
- * A file that begins again gets an input of its own: the old one's records may still be in a ring. */
+ * A file that begins again gets an input of its own: the old one's records may still be in a
+ * ring. */
 #include <stdlib.h>
 
 #include "daemon/service_in.h"

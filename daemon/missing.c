@@ -1,5 +1,5 @@
-/* What nobody can have any more is said, and counted: bytes of files that were deleted, truncated, packed
- * or moved away before they could be read. */
+/* What nobody can have any more is said, and counted: bytes of files that were deleted, truncated,
+ * packed or moved away before they could be read. */
 #include <errno.h>
 #include <sys/stat.h>
 

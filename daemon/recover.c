@@ -1,10 +1,11 @@
-/* Files that left the glob while nobody looked: renamed in their directory, as rotations do it, to a
- * name that the glob does not match. What was not yet read of them is still there. So the directories
- * of the entries that no file was found for are looked through once, at the start; a file that is the
- * one an entry speaks of, by inode and both fingerprints, is read to its end, and let go.
+/* Files that left the glob while nobody looked: renamed in their directory, as rotations do it, to
+ * a name that the glob does not match. What was not yet read of them is still there. So the
+ * directories of the entries that no file was found for are looked through once, at the start; a
+ * file that is the one an entry speaks of, by inode and both fingerprints, is read to its end, and
+ * let go.
  *
- * Entries whose own path the glob no longer matches are left alone: the configuration has changed, and
- * nobody wants these files any more. */
+ * Entries whose own path the glob no longer matches are left alone: the configuration has changed,
+ * and nobody wants these files any more. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>

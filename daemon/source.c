@@ -1,7 +1,6 @@
-/* One source: a tail, and what it asks of us. This file is where a file's bytes meet the pipeline. */
-#include <errno.h>
+/* One source: a tail, and what it asks of us. This file is where a file's bytes meet the
+ * pipeline. */
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "daemon/service_in.h"
 

@@ -119,7 +119,8 @@ static void on_timer(uv_timer_t *timer);
 
 void tail_kick(struct tail *t)
 {
-    bool work = t->scan_due || t->links_due || t->moving != NULL || (!t->paused && !list_empty(&t->ready));
+    bool look = t->scan_due || t->links_due || t->moving != NULL;
+    bool work = look || (!t->paused && !list_empty(&t->ready));
     if (!t->closing && work)
         uv_idle_start(&t->idle, on_idle);
     else if (!t->closing)
@@ -160,7 +161,8 @@ static bool must_wait(struct tail_file *f)
 /* One file's turn. True: something was done. */
 static bool serve(struct tail_file *f, size_t *budget, bool *wait)
 {
-    if (f->put_off == f->tail->turn || must_wait(f) || (f->fd < 0 && !tail_reopen(f)) || (f->unproven && tail_hold(f)))
+    if (f->put_off == f->tail->turn || must_wait(f) || (f->fd < 0 && !tail_reopen(f)) ||
+        (f->unproven && tail_hold(f)))
         return false;
     size_t n = tail_read(f, wait);
     *budget = n < *budget ? *budget - n : 0;

@@ -151,8 +151,9 @@ void tail_set_open_max(struct tail *t, size_t open_max);
 void tail_trim(struct tail *t);
 void tail_scan(struct tail *t);
 void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const char *name);
-/* A file that the glob matched once, by a name that it no longer matches: it is read to its end, as one
- * that has lost its name, old_path, just now; `found` says whether it is wanted. tail_matches: whether the glob, and no exclusion, matches a path. */
+/* A file that the glob matched once, by a name that it no longer matches: it is read to its end,
+ * as one that has lost its name, old_path, just now; `found` says whether it is wanted.
+ * tail_matches: whether the glob, and no exclusion, matches a path. */
 void tail_take_up_renamed(struct tail *t, const char *path, const char *old_path);
 bool tail_matches(const struct tail *t, const char *path);
 void tail_pause(struct tail *t, bool pause);

@@ -16,7 +16,7 @@
 
 #include "daemon/tail_in.h"
 
-#define LOOK_ALIKES_MAX 32 /* files with the same beginning, such as a CSV header, that are looked at */
+#define LOOK_ALIKES_MAX 32 /* files that begin alike (a CSV header) looked at */
 
 static struct list *bucket(struct tail *t, const struct fingerprint *first)
 {

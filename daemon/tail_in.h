@@ -51,7 +51,7 @@ struct tail {
     unsigned handles_open;
     struct list files, ready, open, orphans, patient, held, linked, left;
     struct list *firsts;      /* TAIL_FIRSTS of them */
-    /* tsearch trees of struct tail_file; by_path: not the orphans, by_wd: with a watch of their own */
+    /* tsearch trees of struct tail_file; by_path: not the orphans, by_wd: with an own watch */
     void *by_path, *by_inode, *by_wd;
     struct tail_dir *dirs;    /* sorted by wd */
     size_t dirs_n, dirs_cap;

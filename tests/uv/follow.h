@@ -9,8 +9,8 @@
  * every file must have been told as lost by then
  *
  * A struct record is kept for every file that was found, in that order, and stays when the file is
- * lost. follow_file gives the last one of a path. What the owner takes is `take`. The record of a file
- * that was copied and truncated goes on under the copy's path, as the owner does.
+ * lost. follow_file gives the last one of a path. What the owner takes is `take`. The record of a
+ * file that was copied and truncated goes on under the copy's path, as the owner does.
  */
 #ifndef TESTS_FOLLOW_H
 #define TESTS_FOLLOW_H

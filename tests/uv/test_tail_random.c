@@ -1,6 +1,6 @@
-/* Writers that rotate in every way, in random order, while the tail is paused, looked away from, short of
- * room and of descriptors. Nothing is ever deleted, so every line must come; and where every file can be
- * recognised, once, and in order. A failure names its seed. */
+/* Writers that rotate in every way, in random order, while the tail is paused, looked away from,
+ * short of room and of descriptors. Nothing is ever deleted, so every line must come; and where
+ * every file can be recognised, once, and in order. A failure names its seed. */
 #include "lib/rng.h"
 #include "tests/uv/follow.h"
 
