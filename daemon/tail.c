@@ -336,6 +336,8 @@ void tail_watch_itself(struct tail_file *f)
     int wd = t->ops.watch_file(t->ops.ctx, f->fd);
     if (wd >= 0) {
         f->wd = wd;
+        if (tail_size(f) != f->seen_end)
+            tail_wake(f); /* what was written before the watch is not told */
         if (tsearch(f, &t->by_wd, by_wd) != NULL)
             return;
         tail_unwatch_itself(f);

@@ -2,7 +2,8 @@
  *   tail.c        birth and death, the files it knows, who is read when
  *   tail_read.c   reading, fingerprints, positions
  *   tail_open.c   which files are opened; shutting and opening again
- *   tail_scan.c   the glob walked, one path considered, what an event means
+ *   tail_scan.c   the glob walked, one path considered
+ *   tail_events.c what an event means
  *   tail_dirs.c   the directories that are watched
  *   tail_links.c  symbolic links, and where they lead
  *   tail_copy.c   copies of a file that is about to be truncated
@@ -30,11 +31,11 @@ struct tail {
     struct tail_ops ops;
     struct glob *glob;
     bool once, paused, closing;
-    bool watchless; /* nothing is to be watched */
-    bool polling;  /* asked for, or some directory cannot be watched */
-    bool incomplete; /* something that matches could not be opened or read */
+    bool watchless;   /* nothing is to be watched */
+    bool polling;     /* asked for, or some directory cannot be watched */
+    bool incomplete;  /* something that matches could not be opened or read */
     bool linked_dirs; /* some directory on the way is a link */
-    bool links_due; /* something has come or gone where links may lead */
+    bool links_due;   /* something has come or gone where links may lead */
     bool too_many_dangling;
     bool scan_due; /* the idle begins with a scan: one for all the events of a turn */
     bool starved;  /* there were no descriptors */
@@ -50,16 +51,16 @@ struct tail {
     uv_timer_t timer;
     unsigned handles_open;
     struct list files, ready, open, orphans, patient, held, linked, left;
-    struct list *firsts;      /* TAIL_FIRSTS of them */
+    struct list *firsts; /* TAIL_FIRSTS of them */
     /* tsearch trees of struct tail_file; by_path: not the orphans, by_wd: with an own watch */
     void *by_path, *by_inode, *by_wd;
-    struct tail_dir *dirs;    /* sorted by wd */
+    struct tail_dir *dirs; /* sorted by wd */
     size_t dirs_n, dirs_cap;
     struct tail_file *moving; /* shut, and gone from its name: the next event may say whereto */
     uint32_t moving_cookie;
     char moved_from[TAIL_PATH_MAX]; /* by the last event that told of it, */
     uint32_t moved_cookie;          /* and this */
-    char **dangling;  /* paths of links that lead nowhere yet */
+    char **dangling;                /* paths of links that lead nowhere yet */
     size_t dangling_n;
     void *complained; /* tsearch tree of strings */
     size_t complained_n;
@@ -85,7 +86,8 @@ struct tail_file *tail_find_inode(const struct tail *t, uint64_t device, uint64_
 struct tail_file *tail_find_wd(const struct tail *t, int wd);
 struct tail_file *tail_adopt(struct tail *t, const char *path, int fd, const struct stat *st);
 void tail_rename(struct tail_file *f, const char *path); /* known again under this name */
-void tail_left(struct tail_file *f, const char *path); /* who comes to it now is read after f */
+/* Whoever comes to this path now is read after f. */
+void tail_left(struct tail_file *f, const char *path);
 void tail_unname(struct tail_file *f); /* an orphan, for now without what keeps one alive */
 void tail_orphan(struct tail_file *f);
 /* Shut, and without its name. `search`: it may have another in its directory, and have grown
@@ -100,7 +102,7 @@ void tail_arm_timer(struct tail *t); /* for the earliest of what waits for a tim
 void tail_follows(struct tail_file *f, struct tail_file *before); /* read it after that one */
 void tail_follows_nobody(struct tail_file *f);
 void tail_complain(struct tail *t, const char *path, const char *what); /* each once */
-void tail_cannot_watch(struct tail *t, const char *path, int error); /* so poll */
+void tail_cannot_watch(struct tail *t, const char *path, int error);    /* so poll */
 
 /* tail_read.c */
 size_t tail_read(struct tail_file *f, bool *wait);
@@ -108,24 +110,32 @@ void tail_note_size(struct tail_file *f); /* so that what is never read can be c
 struct fingerprint tail_fingerprint(const struct tail_file *f, uint64_t end, size_t n, bool *ok);
 
 /* tail_open.c */
-/* -EMFILE: there are no descriptors; less than 0: it is not to be followed, or not now. */
+/* -EMFILE: there are no descriptors; -ENOENT: a link that leads nowhere; less than 0: it is not to
+ * be followed, or not now. */
 int tail_open_path(struct tail *t, const char *path, struct stat *st);
 void tail_opened(struct tail_file *f, int fd);
 void tail_closed(struct tail_file *f);
 bool tail_open_beside(struct tail_file *f); /* under another name in its directory */
-bool tail_reopen(struct tail_file *f); /* false: not now, or f is forgotten: do not touch it */
-void tail_touch(struct tail_file *f);  /* it was active */
+bool tail_reopen(struct tail_file *f);      /* false: not now, or f is forgotten: do not touch it */
+void tail_touch(struct tail_file *f);       /* it was active */
 
 /* tail_scan.c */
+bool tail_is_packed(const char *path);
+bool tail_is_inode(const struct tail_file *f, const struct stat *st);
+void tail_lose_name(struct tail_file *f);
+/* Who had this path before, and is still being read. */
+struct tail_file *tail_predecessor(const struct tail *t, const char *path);
 bool tail_still_there(const struct tail_file *f);
 void tail_consider(struct tail *t, const char *path, bool event);
-void tail_settle_moving(struct tail *t);
 void tail_sort_ready(struct tail *t); /* the oldest file first */
+
+/* tail_events.c */
+void tail_settle_moving(struct tail *t);
 
 /* tail_links.c */
 bool tail_join(char to[TAIL_PATH_MAX], const char *dir, const char *name);
 bool tail_is_link_to_dir(const char *path);
-void tail_watch_way(struct tail *t, const char *path); /* the directories on a link's way */
+void tail_watch_way(struct tail *t, const char *path);     /* the directories on a link's way */
 void tail_note_dangling(struct tail *t, const char *path); /* if it is a link that does */
 void tail_forget_dangling(struct tail *t);
 void tail_check_links(struct tail *t);

@@ -125,9 +125,10 @@ void tail_watch_way(struct tail *t, const char *path)
 void tail_note_dangling(struct tail *t, const char *path)
 {
     struct stat st;
-    if (t->once || !is_link(path) || stat(path, &st) == 0)
+    if (t->once || !is_link(path))
         return;
     tail_watch_way(t, path);
+    t->links_due |= stat(path, &st) == 0; /* it came before it was waited for */
     for (size_t i = 0; i < t->dangling_n; i++)
         if (strcmp(t->dangling[i], path) == 0)
             return;

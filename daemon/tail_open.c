@@ -87,13 +87,13 @@ int tail_open_path(struct tail *t, const char *path, struct stat *st)
     bool is_link = S_ISLNK(link.st_mode);
     *st = link;
     if (is_link && stat(path, st) != 0)
-        return -1; /* dangling: an event tells when the link is made anew */
+        return -ENOENT; /* dangling: an event tells when the link is made anew */
     if (!S_ISREG(st->st_mode)) {
         tail_complain(t, path, "not a regular file, passed over");
         return -1;
     }
-    int fd = open_sparing(t, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
-                                       (is_link ? 0 : O_NOFOLLOW));
+    int fd = open_sparing(
+        t, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (is_link ? 0 : O_NOFOLLOW));
     bool lack = fd < 0 && is_lack(errno);
     if (fd < 0 || fstat(fd, st) != 0) {
         complain_open(t, path);
@@ -144,8 +144,7 @@ static bool can_be_shut(struct tail_file *f)
     bool too_many = t->open_n >= t->open_max && t->open_n - t->open_max >= t->open_max;
     bool idle = list_empty(&f->ready) && (f->read_at == f->seen_end || too_many);
     return !f->orphan && f->held_for == NULL && (idle || !f->told) &&
-           f->tail->ops.settled(f->tail->ops.ctx, f) &&
-           tail_position(f, f->read_at, &f->shut_at);
+           f->tail->ops.settled(f->tail->ops.ctx, f) && tail_position(f, f->read_at, &f->shut_at);
 }
 
 /* Shuts the least recently active file that can be. False: none of those looked at can; they go to
@@ -199,7 +198,6 @@ bool tail_open_beside(struct tail_file *f)
     closedir(stream);
     return opened;
 }
-
 
 /* Its name leads elsewhere, or nowhere. Perhaps an event that is on its way tells whereto it went;
  * if not, what was written since is gone. */

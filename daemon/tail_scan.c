@@ -8,12 +8,9 @@
  * links, tail_links.c tells. */
 #include <dirent.h>
 #include <errno.h>
-#include <limits.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "daemon/tail_in.h"
@@ -26,7 +23,7 @@
 /* ---- one path ---- */
 
 /* Never shipped, whatever the glob says: rotated files that somebody has packed. */
-static bool is_packed(const char *path)
+bool tail_is_packed(const char *path)
 {
     static const char *const ends[] = {".gz", ".bz2", ".zip", ".xz", ".zst", ".lz4"};
     size_t n = strlen(path);
@@ -38,7 +35,7 @@ static bool is_packed(const char *path)
     return false;
 }
 
-static bool is_this(const struct tail_file *f, const struct stat *st)
+bool tail_is_inode(const struct tail_file *f, const struct stat *st)
 {
     return st->st_ino == f->inode && st->st_dev == f->device;
 }
@@ -47,7 +44,7 @@ static bool is_this(const struct tail_file *f, const struct stat *st)
 bool tail_still_there(const struct tail_file *f)
 {
     struct stat st;
-    return !f->orphan && stat(f->path, &st) == 0 && is_this(f, &st);
+    return !f->orphan && stat(f->path, &st) == 0 && tail_is_inode(f, &st);
 }
 
 /* Its directory tells nothing of what is written through another name in another directory. */
@@ -68,7 +65,7 @@ static void watch_if_needed(struct tail_file *f, const struct stat *st)
 }
 
 /* Who had this path before, and is still being read. */
-static struct tail_file *predecessor(const struct tail *t, const char *path)
+struct tail_file *tail_predecessor(const struct tail *t, const char *path)
 {
     struct tail_file *last = NULL;
     LIST_FOR(it, save, &t->left)
@@ -95,7 +92,7 @@ static void take_up_new(struct tail *t, const char *path, int fd, const struct s
         return;
     }
     watch_if_needed(f, st);
-    struct tail_file *before = predecessor(t, path);
+    struct tail_file *before = tail_predecessor(t, path);
     if (before != NULL)
         tail_follows(f, before);
     f->unproven = f->read_at == 0 && !t->once;
@@ -125,7 +122,7 @@ static void take_up(struct tail *t, const char *path)
     int fd = tail_open_path(t, path, &st);
     if (fd == -EMFILE)
         try_again_soon(t);
-    else if (fd < 0)
+    else if (fd == -ENOENT)
         tail_note_dangling(t, path);
     if (fd < 0)
         return;
@@ -145,7 +142,7 @@ static void take_up(struct tail *t, const char *path)
 void tail_take_up_renamed(struct tail *t, const char *path, const char *old_path)
 {
     struct stat st;
-    int fd = is_packed(path) ? -1 : tail_open_path(t, path, &st);
+    int fd = tail_is_packed(path) ? -1 : tail_open_path(t, path, &st);
     if (fd < 0)
         return;
     if (tail_find_inode(t, st.st_dev, st.st_ino) != NULL) {
@@ -170,27 +167,25 @@ void tail_take_up_renamed(struct tail *t, const char *path, const char *old_path
 
 bool tail_matches(const struct tail *t, const char *path)
 {
-    return !is_packed(path) && glob_match(t->glob, path);
+    return !tail_is_packed(path) && glob_match(t->glob, path);
 }
-
-static void lose_name(struct tail_file *f);
 
 void tail_consider(struct tail *t, const char *path, bool event)
 {
-    if (is_packed(path))
+    if (tail_is_packed(path))
         return;
     struct tail_file *known = tail_find_path(t, path);
     struct stat st;
     if (known != NULL) {
-        if (stat(path, &st) == 0 && is_this(known, &st)) {
-            bool changed = (uint64_t)st.st_size != known->seen_end ||
-                           tail_mtime_ns(&st) != known->mtime_ns;
+        if (stat(path, &st) == 0 && tail_is_inode(known, &st)) {
+            bool changed =
+                (uint64_t)st.st_size != known->seen_end || tail_mtime_ns(&st) != known->mtime_ns;
             known->mtime_ns = tail_mtime_ns(&st);
             if (event || changed || known->news)
                 tail_wake(known);
             return;
         }
-        lose_name(known);
+        tail_lose_name(known);
     }
     take_up(t, path);
 }
@@ -199,7 +194,7 @@ void tail_consider(struct tail *t, const char *path, bool event)
 
 /* A file that is shut can be an orphan only if it can still be opened. A link, or one of several
  * hard links, may not have been the only name that matches: look for others. */
-static void lose_name(struct tail_file *f)
+void tail_lose_name(struct tail_file *f)
 {
     struct tail *t = f->tail;
     t->scan_due |= !t->scanning && (f->wd >= 0 || !list_empty(&f->linked));
@@ -212,48 +207,6 @@ static void lose_name(struct tail_file *f)
         tail_unname(f);
     else
         tail_gone(f, true);
-}
-
-/* The next event did not tell whereto it went. */
-void tail_settle_moving(struct tail *t)
-{
-    struct tail_file *f = t->moving;
-    t->moving = NULL;
-    if (f != NULL && !tail_still_there(f))
-        lose_name(f);
-}
-
-static void on_lost_name(struct tail *t, struct tail_file *f, uint32_t mask, uint32_t cookie)
-{
-    if (tail_still_there(f))
-        return;
-    if (f->fd < 0 && (mask & IN_MOVED_FROM)) {
-        t->moving = f;
-        t->moving_cookie = cookie;
-        tail_kick(t);
-        return;
-    }
-    if (f->fd < 0 && (mask & IN_DELETE))
-        tail_gone(f, false);
-    else
-        lose_name(f);
-}
-
-/* It has moved to a name that the glob does not match: it is an orphan, with a descriptor. */
-static void on_moved_out(struct tail *t, const char *path)
-{
-    struct tail_file *f = t->moving;
-    struct stat st;
-    t->moving = NULL;
-    int fd = tail_open_path(t, path, &st);
-    if (fd >= 0 && is_this(f, &st)) {
-        tail_opened(f, fd);
-        tail_orphan(f);
-        return;
-    }
-    if (fd >= 0)
-        close(fd);
-    lose_name(f);
 }
 
 /* ---- walking ---- */
@@ -466,7 +419,7 @@ static void check_names(struct tail *t)
     {
         struct tail_file *f = CONTAINER_OF(it, struct tail_file, link);
         if (!f->orphan && !tail_still_there(f))
-            lose_name(f);
+            tail_lose_name(f);
     }
 }
 
@@ -500,112 +453,5 @@ void tail_scan(struct tail *t)
     free(w.found);
     tail_sort_ready(t);
     tail_arm_timer(t);
-    tail_kick(t);
-}
-
-/* ---- events ---- */
-
-static void on_file_event(struct tail *t, int wd, uint32_t mask)
-{
-    struct tail_file *f = tail_find_wd(t, wd);
-    if (f == NULL)
-        return;
-    if (mask & IN_IGNORED) { /* another tail follows the file too, and has dropped the watch */
-        tail_unwatch_itself(f);
-        tail_watch_itself(f);
-    }
-    tail_wake(f);
-}
-
-static void on_name(struct tail *t, uint32_t mask, uint32_t cookie, const char *path)
-{
-    struct tail_file *f = tail_find_path(t, path);
-    if (f != NULL && (mask & IN_MODIFY)) {
-        tail_wake(f);
-    } else if (f != NULL && (mask & (IN_DELETE | IN_MOVED_FROM))) {
-        on_lost_name(t, f, mask, cookie);
-    } else if (!(mask & (IN_DELETE | IN_MOVED_FROM)) && glob_match(t->glob, path)) {
-        tail_consider(t, path, true);
-    }
-}
-
-/* A new file, of which the name it had before was never seen: it was rotated again before anyone
- * looked. It belongs between whoever had that name before and whoever has it now. */
-static void came_from(struct tail_file *f, const char *path)
-{
-    struct tail *t = f->tail;
-    struct tail_file *now = tail_find_path(t, path);
-    struct tail_file *before = now != NULL ? now->after : predecessor(t, path);
-    tail_left(f, path);
-    if (now == f)
-        return;
-    if (now != NULL)
-        tail_follows_nobody(now);
-    if (before != NULL)
-        tail_follows(f, before);
-    if (now != NULL)
-        tail_follows(now, f);
-}
-
-static void on_names(struct tail *t, uint32_t mask, uint32_t cookie, const char *path)
-{
-    bool known = tail_find_path(t, path) != NULL;
-    if (mask & IN_MOVED_FROM) {
-        snprintf(t->moved_from, sizeof t->moved_from, "%s", path);
-        t->moved_cookie = cookie;
-    }
-    on_name(t, mask, cookie, path);
-    struct tail_file *f = known ? NULL : tail_find_path(t, path);
-    if (f != NULL && f->left_path == NULL && (mask & IN_MOVED_TO) && cookie == t->moved_cookie)
-        came_from(f, t->moved_from);
-}
-
-/* Is it one of the directories that lead to the files, by way of a link? */
-static bool leads_to_files(const struct tail *t, const char *path)
-{
-    size_t n = strlen(path);
-    for (size_t i = 0; t->linked_dirs && i < t->dirs_n; i++)
-        if (strncmp(t->dirs[i].path, path, n) == 0 &&
-            (t->dirs[i].path[n] == '/' || t->dirs[i].path[n] == '\0'))
-            return true;
-    return false;
-}
-
-/* A link to a directory has come, or one has gone, or leads elsewhere now: it is no directory
- * itself, so IN_ISDIR does not tell. */
-static bool may_move_directories(const struct tail *t, const char *path)
-{
-    return leads_to_files(t, path) || tail_is_link_to_dir(path);
-}
-
-void tail_event(struct tail *t, int wd, uint32_t mask, uint32_t cookie, const char *name)
-{
-    struct tail_dir *d = tail_find_dir(t, wd);
-    if (d == NULL) {
-        on_file_event(t, wd, mask);
-        return;
-    }
-    if (mask & IN_IGNORED)
-        tail_forget_dir(t, d);
-    if (mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_ISDIR)) {
-        t->scan_due = true;
-        tail_kick(t);
-        return;
-    }
-    char path[TAIL_PATH_MAX];
-    if (!tail_join(path, d->path, name))
-        return;
-    if (t->moving != NULL && (mask & IN_MOVED_TO) && cookie == t->moving_cookie &&
-        (is_packed(path) || !glob_match(t->glob, path))) {
-        on_moved_out(t, path);
-        return;
-    }
-    if (t->moving != NULL && cookie != t->moving_cookie)
-        tail_settle_moving(t);
-    on_names(t, mask, cookie, path);
-    if (mask & (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM))
-        t->scan_due |= may_move_directories(t, path);
-    if (t->dangling_n > 0 || t->too_many_dangling || !list_empty(&t->linked))
-        t->links_due |= !(mask & IN_MODIFY);
     tail_kick(t);
 }

@@ -162,14 +162,15 @@ def test_undelivered_bytes_of_files_that_went_while_stopped_are_said_and_counted
     fake.come_back()
     (tmp_path / "a.log").unlink()
     os.rename(tmp_path / "b.log", tmp_path / "b.log.gz")  # as if it were packed
-    os.rename(tmp_path / "c.log", tmp_path / "away")
+    (tmp_path / "elsewhere").mkdir()
+    os.rename(tmp_path / "c.log", tmp_path / "elsewhere" / "c.log")
     d.start()
     delivered(fake, 50)
     assert counters(d)["missing_files"] == 3
     assert counters(d)["missing_bytes"] == 3 * len(text(lines(10, 20, "a")))
     assert sum("msg=\"bytes that were not read are gone\"" in line for line in d.lines) == 3
     d.terminate()
-    os.rename(tmp_path / "away", tmp_path / "c.log")
+    os.rename(tmp_path / "elsewhere" / "c.log", tmp_path / "c.log")
     d.start()
     delivered(fake, 60)
     assert counters(d)["missing_files"] == 0

@@ -17,7 +17,8 @@ enum mode {
 
 struct app {
     unsigned next, rotated_n;
-    bool half; /* the last line is not whole yet */
+    unsigned unheard_n; /* rotations since events were heard last */
+    bool half;          /* the last line is not whole yet */
 };
 
 struct world {
@@ -97,16 +98,32 @@ static void rotate(struct world *w, unsigned i, bool copy)
 
 /* ---- the turns of the loop ---- */
 
-/* A copy is recognised only by the first COPY_FIRST bytes of what has been read. */
+static void turn(struct world *w)
+{
+    uv_run(&w->fo->uv->loop, UV_RUN_NOWAIT);
+    for (unsigned i = 0; i < APPS; i++)
+        w->apps[i].unheard_n = 0;
+}
+
+/* A copy is recognised only by the first COPY_FIRST bytes of what has been read, since the file was
+ * truncated last: so that must have been noticed, unless the tail is paused and cannot. */
 static bool is_known_well(struct world *w, unsigned i)
 {
     char name[32];
+    turn(w);
+    turn(w);
     snprintf(name, sizeof name, "%u.log", i);
     const struct record *r = follow_file(w->fo, name);
     struct stat st;
     return r != NULL && r->file != NULL && r->file->read_at >= COPY_FIRST &&
            stat(uvtest_path(w->fo->uv, name), &st) == 0 && st.st_ino == r->file->inode &&
            (uint64_t)st.st_size >= r->file->read_at && r->file->seen_end <= (uint64_t)st.st_size;
+}
+
+static void settle(struct world *w)
+{
+    follow_settle(w->fo);
+    turn(w);
 }
 
 static void look_away(struct world *w)
@@ -133,19 +150,26 @@ static void do_blindly(struct world *w)
     }
 }
 
+/* Of three rotations in a row only the files' times tell in which order they came, and these are
+ * coarse. */
+static bool may_rotate(struct world *w, unsigned i)
+{
+    return w->mode != MODE_RENAME || w->apps[i].unheard_n++ < 2;
+}
+
 static void step(struct world *w)
 {
     unsigned i = roll(w, APPS);
     switch (roll(w, 12)) {
     case 0:
-        if (w->apps[i].rotated_n < ROTATED)
+        if (w->apps[i].rotated_n < ROTATED && may_rotate(w, i))
             rotate(w, i, w->mode != MODE_RENAME && is_known_well(w, i));
         break;
     case 1:
         write_half_a_line(w, i);
         break;
     case 2:
-        follow_settle(w->fo);
+        settle(w);
         break;
     case 3:
         w->fo->room = roll(w, 3) == 0 ? SIZE_MAX : roll(w, 3000);
@@ -160,7 +184,7 @@ static void step(struct world *w)
         break;
     case 6:
     case 7:
-        uv_run(&w->fo->uv->loop, UV_RUN_NOWAIT);
+        turn(w);
         break;
     default:
         write_some(w, i);
@@ -255,19 +279,19 @@ static void live(void **state, enum mode mode, uint64_t seed)
 
 static void renamed_logs_come_once_and_in_order(void **state)
 {
-    for (uint64_t seed = 1; seed <= 1500; seed++)
+    for (uint64_t seed = 1; seed <= 60; seed++)
         live(state, MODE_RENAME, seed);
 }
 
 static void copied_and_renamed_logs_come_once(void **state)
 {
-    for (uint64_t seed = 1; seed <= 1500; seed++)
+    for (uint64_t seed = 1; seed <= 60; seed++)
         live(state, MODE_COPY, seed);
 }
 
 static void whatever_happens_every_line_comes(void **state)
 {
-    for (uint64_t seed = 1; seed <= 1500; seed++)
+    for (uint64_t seed = 1; seed <= 20; seed++)
         live(state, MODE_BLIND, seed);
 }
 
