@@ -8,7 +8,10 @@
  *
  * A file that begins again gets an input of its own: the old one's records may still be in a
  * ring. */
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/service_in.h"
 #include "lib/csv.h"
@@ -67,24 +70,68 @@ static struct followed *followed_new(struct source *src, struct tail_file *f)
 
 /* ---- where to begin ---- */
 
+/* Whether the file that the entry speaks of is still at its path, with other bytes in it. */
+static bool has_other_bytes(const struct ledger_file *entry)
+{
+    const struct position *at = &entry->at;
+    char bytes[FINGERPRINT_MAX];
+    struct stat st;
+    int fd = open(entry->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return false;
+    bool itself = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == at->inode;
+    ssize_t got = itself ? pread(fd, bytes, at->tail.n, (off_t)(at->offset - at->tail.n)) : -1;
+    close(fd);
+    if (got < 0)
+        return false;
+    struct fingerprint tail = fingerprint_of(bytes, (size_t)got);
+    return !fingerprint_eq(&tail, &at->tail);
+}
+
+/* The entry of a file that is about to be displaced, and whose copy is f. For a file with the inode
+ * of one long gone: it is looked at together with those that are known, perhaps before them. */
+static struct ledger_file *displaced_later(struct source *src, struct tail_file *f)
+{
+    char bytes[FINGERPRINT_MAX];
+    ssize_t n = tail_pread(f, bytes, sizeof bytes, 0);
+    struct fingerprint head = fingerprint_of(bytes, n > 0 ? (size_t)n : 0);
+    LIST_FOR(it, save, &src->ledger->files)
+    {
+        struct ledger_file *entry = CONTAINER_OF(it, struct ledger_file, link);
+        const struct position *at = &entry->at;
+        bool other = at->head.n == FINGERPRINT_MAX && !fingerprint_eq(&head, &at->head);
+        if (entry->live || at->offset < COPY_FIRST || other || !tail_holds(f, at) ||
+            !has_other_bytes(entry))
+            continue;
+        ledger_displace(entry);
+        return entry;
+    }
+    return NULL;
+}
+
 /* The entry of this very file; or, when the file that an entry speaks of has been truncated since,
  * and this one has the bytes that were read of it, that entry: it was copied before
  * (copytruncate). */
 static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
 {
     struct ledger_file *entry = NULL, *blank = NULL;
+    bool reused = false;
     while ((entry = ledger_find(src->ledger, f->inode, entry)) != NULL) {
-        if (!tail_is(f, &entry->at))
+        if (!tail_is(f, &entry->at)) {
             ledger_displace(entry);
-        else if (entry->at.offset > 0)
+            reused = true;
+        } else if (entry->at.offset > 0) {
             return entry;
-        else
+        } else {
             blank = entry;
+        }
     }
     entry = ledger_find_displaced(src->ledger, NULL);
     for (; entry != NULL; entry = ledger_find_displaced(src->ledger, entry))
         if (entry->at.offset >= COPY_FIRST && tail_holds(f, &entry->at))
             break;
+    if (entry == NULL && reused)
+        entry = displaced_later(src, f);
     return entry != NULL ? entry : blank;
 }
 

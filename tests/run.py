@@ -112,7 +112,7 @@ def run_e2e(count, what, folder, arguments=(), env=None):
 
 
 def run_torture(count, folder):
-    command = [sys.executable, "tests/torture/tail.py", "--seconds", TORTURE_SECONDS]
+    command = [sys.executable, "tests/torture/tail.py", "--seconds", TORTURE_SECONDS, "--accounts", "tell"]
     code, output, seconds = run(command, PROGRAM_SECONDS_MAX, {"TAILRACE_BUILD": str(folder)})
     passed, failed = counted(output, code, r"torture-tail: .* (\d+) passed", r"torture-tail: .* (\d+) failed")
     count.add("rotations, kills and a bad endpoint", passed, failed, seconds, output)

@@ -48,9 +48,11 @@ class Accounts:
     @staticmethod
     def is_there(log, e):
         with log.lock:
+            beside = log.beside()
             return any(
                 (held.inode == int(e["inode"]) or log.copied) and truth.speaks_of(e, held.fd)
-                for held in log.held.values()
+                for held in log.every_held()
+                if held.inode in beside
             )
 
     def after_end(self):

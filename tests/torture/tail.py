@@ -322,6 +322,7 @@ class Campaign:
         ):
             if found:
                 print(f"{what}: {len(found)}, like {found[:3]}")
+            if found and (found is not self.accounts.problems or self.options.accounts == "fail"):
                 missing = missing or found
         return not missing and not repeated
 
@@ -350,6 +351,9 @@ def main():
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--only", type=lambda s: s.split(","))
     parser.add_argument("--rate", type=float, default=1.0)
+    parser.add_argument(
+        "--accounts", choices=["fail", "tell"], default="fail", help="what wrong accounts of missing bytes do"
+    )
     parser.add_argument("--keep", type=pathlib.Path)
     options = parser.parse_args()
     if actors.LOGROTATE is None:

@@ -165,6 +165,7 @@ class Log:
         self.path = self.dir / "app.log"
         self.lock = threading.RLock()
         self.held = {}
+        self.left = {}  # those that the glob no longer matches, and that still have a name
         self.contents = []
         self.truncated = []  # (held, old content) not yet settled
         self.copied = False  # copytruncate, with the copy in the glob
@@ -289,7 +290,19 @@ class Log:
                   f"{'' if gone.life is None else f', open in life {gone.life.number}'}")
         high = held.top() if held.high is not None else 1 << 62  # its writers may go on
         self._lose(held.content, high, gone)
-        os.close(held.fd)
+        for other in [i for i, h in self.left.items() if os.fstat(h.fd).st_nlink == 0]:
+            os.close(self.left.pop(other).fd)
+        if os.fstat(held.fd).st_nlink > 0:
+            self.left[inode] = held
+        else:
+            os.close(held.fd)
+
+    def beside(self):
+        """The inodes in the directory that are not packed: a daemon that starts finds them again."""
+        return {e.inode() for e in os.scandir(self.dir) if not e.name.endswith(PACKED)}
+
+    def every_held(self):
+        return [*self.held.values(), *self.left.values()]
 
     def _lose(self, content, high, gone):
         low = max((h.top() for h in self.held.values() if h.content is content), default=0)
@@ -298,9 +311,9 @@ class Log:
 
     def release(self):
         with self.lock:
-            for held in self.held.values():
+            for held in self.every_held():
                 os.close(held.fd)
-            self.held = {}
+            self.held, self.left = {}, {}
 
 
 def before_of(names, wanted):
@@ -345,7 +358,7 @@ def speaks_of(entry, fd):
 def durable(log, entries):
     """{content: the offset up to which the checkpoint says it is delivered}, of what is held."""
     found = {}
-    for held in log.held.values():
+    for held in log.every_held():
         best = found.get(held.content, 0)
         for entry in entries:
             mine = int(entry["inode"]) == held.inode or log.copied
@@ -359,7 +372,7 @@ def past_checkpoint(log, entries, at):
     """The (writer, number) of every line written by `at` that the checkpoint does not cover."""
     with log.lock:
         tops = collections.Counter()
-        for held in log.held.values():
+        for held in log.every_held():
             tops[held.content] = max(tops[held.content], held.top())
         for content, offset in durable(log, entries).items():
             first = bisect.bisect_right(content.ends, offset)
