@@ -18,6 +18,7 @@
 void csv_row_init(struct csv_row *row, size_t scratch_max)
 {
     row->n = row->begin = row->used = 0;
+    row->no_quotes = false;
     buf_init(&row->scratch, scratch_max);
 }
 
@@ -190,7 +191,7 @@ enum csv_result csv_row_next(struct csv_row *row, struct str text, char delimite
     for (;;) {
         struct walked w = {.begin = at};
         size_t end;
-        if (at < text.n && text.p[at] == '"') {
+        if (at < text.n && text.p[at] == '"' && !row->no_quotes) {
             end = walk_quoted(&ends, at, &w);
         } else {
             end = next_end(&ends, at);
@@ -231,7 +232,8 @@ bool csv_scan(struct csv_scan *s, struct str text, char delimiter)
             return true;
         if (c == delimiter)
             s->state = CSV_AT_FIELD;
-        else if (c == '"' && s->state != CSV_PLAIN) /* an opening one, or the second of two */
+        else if (c == '"' && s->state != CSV_PLAIN &&
+                 !s->no_quotes) /* an opening one, or the second of two */
             s->state = CSV_QUOTED;
         else
             s->state = CSV_PLAIN;

@@ -21,6 +21,9 @@
  *             fields[0..n) are the first CSV_FIELDS_MAX of them.
  *   CSV_NOMEM scratch could not grow (row->scratch.max is the cap; the caller sets it; as many
  *             bytes as the longest row always do). used and begin are set, n is 0.
+ * With row->no_quotes, set by the caller after csv_row_init, a quote is data wherever it stands, so
+ * that a row ends at the first line end.
+ *
  * The struct is set up with csv_row_init (which allocates nothing yet), reused for all rows, and
  * freed with csv_row_release. The delimiter is any byte but a quote, CR and LF. On the hot path:
  * one pass over the bytes.
@@ -37,6 +40,7 @@ enum csv_result { CSV_ROW, CSV_MORE, CSV_WIDE, CSV_NOMEM };
 struct csv_row {
     struct str fields[CSV_FIELDS_MAX];
     size_t n;
+    bool no_quotes;
     size_t begin, used; /* bytes from the start of the text */
     struct buf scratch;
 };
@@ -46,10 +50,11 @@ void csv_row_release(struct csv_row *row);
 enum csv_result csv_row_next(struct csv_row *row, struct str text, char delimiter, bool at_end);
 
 /* Where a row's end is waited for: csv_row_next starts over with every call, csv_scan goes on where
- * it stopped. Zeroed, it stands at the first byte of a row (not an empty one); it is given the same
- * bytes with more behind them, and says whether the row's end is among them. */
+ * it stopped. Zeroed but for no_quotes, it stands at the first byte of a row (not an empty one); it
+ * is given the same bytes with more behind them, and says whether the row's end is among them. */
 struct csv_scan {
     size_t looked;
+    bool no_quotes;
     enum { CSV_AT_FIELD, CSV_PLAIN, CSV_QUOTED, CSV_AT_QUOTE } state;
 };
 bool csv_scan(struct csv_scan *s, struct str text, char delimiter);

@@ -27,7 +27,7 @@ void input_reset_framer(struct input *in, bool skipping)
 {
     framer_reset(&in->framer, skipping);
     in->framer.encoding = in->spec->encoding;
-    in->ahead = (struct csv_scan){0};
+    in->ahead = (struct csv_scan){.no_quotes = in->spec->no_quotes};
 }
 
 void input_start(struct input *in, uint64_t offset, bool mid_record)
@@ -38,6 +38,7 @@ void input_start(struct input *in, uint64_t offset, bool mid_record)
     in->header_ahead = offset == 0;
     in->head_lines = offset == 0 ? in->spec->skip_lines : 0;
     in->pending = 0;
+    in->elements_at = 0;
     input_reset_framer(in, mid_record);
     input_forget_columns(in);
 }
@@ -49,6 +50,7 @@ void input_reshape(struct input *in, struct shape *shape, const struct shape_spe
     in->shape = shape;
     in->spec = spec;
     in->reshaped = true;
+    in->elements_at = 0;
     if (in->origin.read_at == 0)
         in->head_lines = spec->skip_lines;
     input_reset_framer(in, in->framer.skipping);
@@ -176,6 +178,7 @@ static enum input_result feed(struct feed *f)
         return feed_lines(f);
     struct csv_row row;
     csv_row_init(&row, in->spec->max_record * 2);
+    row.no_quotes = in->spec->no_quotes;
     f->row = &row;
     enum input_result result = feed_csv(f);
     csv_row_release(&row);

@@ -28,6 +28,12 @@
  * record longer than max_record before it is shaped, the rest, up to the next line end, is skipped
  * (unless split), also across a restart (mid_record in the position).
  *
+ * With split_arrays a line that is a JSON array becomes a record an element, all at the line's
+ * offset; an empty one none, and one that is not JSON throughout is one dead letter. The line is
+ * delivered when all of them are: only the last moves the checkpoint, so that a restart in between
+ * sends the whole line again. When the ring is full in the middle of a line, read_at stays before
+ * it, and the next feed goes on behind the elements that are in the ring.
+ *
  * The first skip_lines lines of a file read from 0 are passed over. Until all of them are there,
  * `delivered` stays at 0, so that a restart counts them again; at_end ends that.
  *
@@ -61,6 +67,7 @@ struct input {
     struct framer framer;
     struct csv_scan ahead; /* of the unfinished row at ahead_at */
     uint64_t ahead_at;
+    size_t elements_at; /* of the array that read_at stands before: its text that is in the ring */
     size_t pending; /* bytes offered last that were not used */
     bool reshaped;  /* and not looked at since: lines among them may be an event now */
     uint64_t dead;              /* records of it that became dead letters before the ring */

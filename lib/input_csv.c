@@ -73,6 +73,7 @@ static bool bind_cut_header(struct input *in, struct str header)
 {
     struct csv_row row;
     csv_row_init(&row, in->spec->max_record);
+    row.no_quotes = in->spec->no_quotes;
     header.n = min_size(header.n, in->spec->max_record);
     enum csv_result r = csv_row_next(&row, header, in->spec->delimiter, true);
     bool ok = (r == CSV_ROW || r == CSV_WIDE) && bind_names(in, row.fields, row.n);
@@ -87,6 +88,7 @@ bool input_header(struct input *in, struct str bytes, bool at_end)
         return false;
     struct csv_row row;
     csv_row_init(&row, in->spec->max_record * 2);
+    row.no_quotes = in->spec->no_quotes;
     enum csv_result r = csv_row_next(&row, rows, in->spec->delimiter, at_end);
     struct str header = row_text(rows, &row, r);
     bool ok = false;
@@ -156,7 +158,7 @@ static bool end_may_be_there(struct feed *f)
 static void look_ahead(struct feed *f)
 {
     struct input *in = f->in;
-    in->ahead = (struct csv_scan){0};
+    in->ahead = (struct csv_scan){.no_quotes = in->spec->no_quotes};
     in->ahead_at = in->origin.read_at;
     csv_scan(&in->ahead, f->rest, in->spec->delimiter);
 }

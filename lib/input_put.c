@@ -2,9 +2,11 @@
  *
  * What can go wrong with one record (not JSON, a bad value, too long) makes it a dead letter, or a
  * part of it a record, in its place in the ring, so that the offsets stay in order. What can go
- * wrong with the ring (full) stops the feed before the record: read_at has not moved past it.
+ * wrong with the ring (full) stops the feed before the record: read_at has not moved past it. An
+ * array's elements have all the line's offset, and only the last lets read_at pass the line.
  */
 #include "lib/input_in.h"
+#include "lib/json.h"
 
 #define TRUNCATED STR("...[truncated]")
 
@@ -51,17 +53,6 @@ enum input_result feed_dead(struct feed *f, struct str raw, size_t skip, size_t 
     return put(f, &item, used);
 }
 
-static void count(struct stats *s, const struct shape_out *out)
-{
-    s->bad_values += out->bad_values;
-    s->bytes_replaced += out->bytes_replaced;
-    s->key_fallbacks += out->key_fallbacks;
-    s->ragged_rows += out->ragged_rows;
-    s->no_match += out->no_match;
-    s->regex_limits += out->regex_limits;
-    s->add_skipped += out->add_skipped;
-}
-
 static struct shape_in shape_in_of(const struct feed *f, struct str raw, size_t skip)
 {
     const struct input *in = f->in;
@@ -97,20 +88,6 @@ static bool may_be_cut(const struct shape_spec *spec)
     return text && spec->on_oversize != OVERSIZE_DEAD_LETTER;
 }
 
-/* The text, or as much of it as there is room for beside the suffix and the key. How long the key
- * is, is known only once it has been made. */
-static enum shape_result shape_part(struct feed *f, struct shape_in *from, struct shape_out *out)
-{
-    struct input *in = f->in;
-    struct rng *rng = pipeline_rng(in->pipeline);
-    enum shape_result shaped = shape_apply(in->shape, from, rng, out);
-    if (shaped != SHAPE_DEAD || !out->may_be_cut)
-        return shaped;
-    size_t taken = out->key.n + from->suffix.n, max = in->spec->max_record;
-    from->raw.n = encoding_fit(from->raw, in->spec->encoding, max > taken ? max - taken : 0);
-    return from->raw.n > 0 ? shape_apply(in->shape, from, rng, out) : shaped;
-}
-
 /* Truncated, the record ends where it would have. Split, it ends behind the part, and what follows
  * is read as a record of its own. */
 static enum input_result put_part(struct feed *f, struct str raw, size_t skip, size_t used)
@@ -120,7 +97,7 @@ static enum input_result put_part(struct feed *f, struct str raw, size_t skip, s
     struct shape_in from = shape_in_of(f, raw, skip);
     from.suffix = split ? (struct str){0} : TRUNCATED;
     struct shape_out out = {0};
-    enum shape_result shaped = shape_part(f, &from, &out);
+    enum shape_result shaped = shape_cut(in->shape, &from, pipeline_rng(in->pipeline), &out);
     if (shaped == SHAPE_NOMEM)
         return INPUT_NOMEM;
     if (shaped != SHAPE_RECORD)
@@ -134,7 +111,7 @@ static enum input_result put_part(struct feed *f, struct str raw, size_t skip, s
         return result;
     if (split && shape_multiline(in->shape) == NULL)
         in->framer.looked = raw.n - from.raw.n; /* they have been searched */
-    count(pipeline_stats(in->pipeline), &out);
+    shape_count(pipeline_stats(in->pipeline), &out);
     return result;
 }
 
@@ -154,11 +131,13 @@ enum input_result feed_oversize(struct feed *f, struct str raw, size_t skip, siz
 
 /* ---- records ---- */
 
-enum input_result feed_record(struct feed *f, struct str raw, size_t skip, size_t used)
+static enum input_result feed_one(struct feed *f, struct str raw, size_t skip, size_t used,
+                                  bool valid)
 {
     struct input *in = f->in;
-    const struct shape_in from = shape_in_of(f, raw, skip);
+    struct shape_in from = shape_in_of(f, raw, skip);
     struct shape_out out;
+    from.valid = valid;
     enum shape_result shaped = shape_apply(in->shape, &from, pipeline_rng(in->pipeline), &out);
     if (shaped == SHAPE_NOMEM)
         return INPUT_NOMEM;
@@ -173,10 +152,49 @@ enum input_result feed_record(struct feed *f, struct str raw, size_t skip, size_
     if (result != INPUT_MORE)
         return result;
     struct stats *stats = pipeline_stats(in->pipeline);
-    count(stats, &out);
+    shape_count(stats, &out);
     stats->dropped += shaped == SHAPE_DROPPED;
     in->no_match += out.no_match;
     in->dropped += shaped == SHAPE_DROPPED;
     stats->oversize += out.too_long;
     return result;
+}
+
+/* All or nothing: the line is looked at whole before the first element goes. When it is offered
+ * again, it may have grown behind the elements that are in the ring, and be an array no more. */
+static enum input_result feed_array(struct feed *f, struct str raw, size_t skip, size_t used)
+{
+    struct input *in = f->in;
+    if (in->elements_at == 0 && !json_valid(raw, NULL))
+        return feed_one(f, raw, skip, used, false);
+    enum input_result result = INPUT_MORE;
+    size_t at = in->elements_at;
+    bool over = false;
+    while (result == INPUT_MORE && !over) {
+        struct str element;
+        switch (json_split_next(raw, &at, &element)) {
+        case JSON_SPLIT_ELEMENT:
+            over = at == raw.n;
+            result = feed_one(f, element, skip, over ? used : 0, true);
+            break;
+        case JSON_SPLIT_END:
+            over = true;
+            feed_advance(f, used);
+            break;
+        case JSON_SPLIT_BAD:
+            over = true;
+            result = feed_dead(f, raw, skip, used, "not JSON");
+            break;
+        }
+        if (result == INPUT_MORE)
+            in->elements_at = over ? 0 : at;
+    }
+    return result;
+}
+
+enum input_result feed_record(struct feed *f, struct str raw, size_t skip, size_t used)
+{
+    if (f->in->spec->split_arrays && json_is_array(raw))
+        return feed_array(f, raw, skip, used);
+    return feed_one(f, raw, skip, used, false);
 }

@@ -27,6 +27,21 @@
  *
  * json_valid: true if `text` is exactly one JSON value; *bad_at (may be NULL) gets the offset if
  * not.
+ *
+ * Splitting. json_split_next walks the elements of one array, the whole text, and needs nothing but
+ * an offset between two calls, 0 at first; so a caller whose ring is full remembers that and goes
+ * on later, even if the text has moved in memory:
+ *
+ *   size_t at = 0;  struct str element;
+ *   while (json_split_next(text, &at, &element) == JSON_SPLIT_ELEMENT)
+ *       ...                        at == text.n: this was the last one
+ *
+ * It validates as it goes: element is one JSON value without blanks around it, and what stands
+ * between it and the next is right too; nested arrays are elements. JSON_SPLIT_END: there are no
+ * more, as in an empty array. JSON_SPLIT_BAD: *at is the offset where it went wrong; the elements
+ * before have been given, so who wants all or nothing asks json_valid first. json_is_array: the
+ * first byte that is not blank is a bracket; it says nothing of the rest.
+ *
  * json_unescape: the text of a string token (escapes undone, surrogate pairs joined, lone ones as
  * U+FFFD) appended to `out`.
  */
@@ -51,6 +66,8 @@ enum json_token {
     JSON_NULL,
 };
 
+enum json_split { JSON_SPLIT_BAD = -1, JSON_SPLIT_END = 0, JSON_SPLIT_ELEMENT };
+
 struct json_scan {
     struct str text;
     size_t at; /* offset of the next byte to look at */
@@ -67,6 +84,8 @@ void json_scan_init(struct json_scan *s, struct str text);
 enum json_token json_scan_next(struct json_scan *s);
 enum json_token json_scan_skip(struct json_scan *s);
 bool json_valid(struct str text, size_t *bad_at);
+bool json_is_array(struct str text);
+enum json_split json_split_next(struct str text, size_t *at, struct str *element);
 void json_unescape(struct buf *out, struct str token);
 
 /* The length of the run at p that needs no care: ASCII without controls, quote and backslash. */

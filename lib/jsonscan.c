@@ -42,13 +42,20 @@ static int peek(const struct json_scan *s)
     return s->at < s->text.n ? (unsigned char)s->text.p[s->at] : -1;
 }
 
-static void skip_blanks(struct json_scan *s)
+static void skip_run_of_blanks(struct json_scan *s)
 {
     for (; s->at < s->text.n; s->at++) {
         char c = s->text.p[s->at];
         if (c != ' ' && c != '\n' && c != '\r' && c != '\t')
             return;
     }
+}
+
+/* Mostly there are none. */
+static inline void skip_blanks(struct json_scan *s)
+{
+    if (s->at < s->text.n && (unsigned char)s->text.p[s->at] <= ' ')
+        skip_run_of_blanks(s);
 }
 
 static void after_value(struct json_scan *s)
@@ -300,6 +307,73 @@ bool json_valid(struct str text, size_t *bad_at)
         *bad_at = s.at;
     return t == JSON_END;
 }
+
+/* ---- splitting ---- */
+
+bool json_is_array(struct str text)
+{
+    struct json_scan s;
+    json_scan_init(&s, text);
+    skip_blanks(&s);
+    return peek(&s) == '[';
+}
+
+/* Stands behind an element that ended well: moves to the next one, or to the end of the text. */
+static bool pass_separator(struct json_scan *s)
+{
+    skip_blanks(s);
+    if (peek(s) != ',')
+        return json_scan_next(s) == JSON_CLOSE && json_scan_next(s) == JSON_END;
+    s->at++;
+    skip_blanks(s);
+    return s->at < s->text.n; /* a comma at the very end would look like the end of the array */
+}
+
+/* At the first byte of an element, or where there is none. False after bad(). */
+static bool enter_array(struct json_scan *s, size_t at)
+{
+    if (at == 0) {
+        if (json_scan_next(s) != JSON_ARRAY) {
+            bad(s, s->state == BAD ? s->at : 0);
+            return false;
+        }
+        skip_blanks(s);
+        return true;
+    }
+    s->at = at;
+    s->depth = 1;
+    s->in_array[0] = 1;
+    s->state = WANT_VALUE;
+    return true;
+}
+
+enum json_split json_split_next(struct str text, size_t *at, struct str *element)
+{
+    if (*at > 0 && *at >= text.n)
+        return JSON_SPLIT_END;
+    struct json_scan s;
+    json_scan_init(&s, text);
+    enum json_token t = JSON_BAD;
+    if (enter_array(&s, *at)) {
+        *at = s.at;
+        t = json_scan_next(&s);
+    }
+    struct str found = {text.p + *at, 0};
+    bool none = t == JSON_CLOSE;
+    if (t == JSON_OBJECT || t == JSON_ARRAY)
+        t = json_scan_skip(&s);
+    found.n = s.at - *at;
+    bool good = none ? json_scan_next(&s) == JSON_END : t != JSON_BAD && pass_separator(&s);
+    *at = s.at;
+    if (!good)
+        return JSON_SPLIT_BAD;
+    if (none)
+        return JSON_SPLIT_END;
+    *element = found;
+    return JSON_SPLIT_ELEMENT;
+}
+
+/* ---- unescaping ---- */
 
 /* The value of four hex digits at p, or -1. */
 static long four_hex(const char *p, size_t n)

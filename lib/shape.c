@@ -110,15 +110,27 @@ static int index_of(const struct str *names, size_t n, const char *name)
     return -1;
 }
 
-/* {"a":  ,"b":  ,"c":  - what an object of all columns needs between its values. */
-static void write_names(struct shape_columns *c, const struct str *names, size_t n)
+/* {"a":  ,"b":  ,"c":  - what an object of all columns needs between its values. Nothing for a
+ * column whose name is that of an added member: its value is left out. */
+static void write_names(const struct shape *s, struct shape_columns *c, const struct str *names,
+                        size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        buf_putc(&c->names, i == 0 ? '{' : ',');
-        json_put_string(&c->names, names[i]);
-        buf_putc(&c->names, ':');
+        if (!shape_adds(s, names[i])) {
+            buf_putc(&c->names, c->names.n == 0 ? '{' : ',');
+            json_put_string(&c->names, names[i]);
+            buf_putc(&c->names, ':');
+        }
         c->names_end[i] = c->names.n;
     }
+}
+
+bool shape_adds(const struct shape *s, struct str name)
+{
+    for (size_t i = 0; i < s->spec->add_n; i++)
+        if (str_eq(name, str_of(s->spec->add[i].name)))
+            return true;
+    return false;
 }
 
 static struct shape_columns *bind(const struct shape *s, const struct str *names, size_t n,
@@ -132,7 +144,7 @@ static struct shape_columns *bind(const struct shape *s, const struct str *names
     c->index = calloc(s->plan.names_n + 1, sizeof *c->index);
     c->names_end = calloc(n + 1, sizeof *c->names_end);
     if (c->index != NULL && c->names_end != NULL)
-        write_names(c, names, n);
+        write_names(s, c, names, n);
     if (c->index == NULL || c->names_end == NULL || c->names.failed) {
         shape_columns_free(c);
         return NULL;
@@ -231,16 +243,6 @@ static enum shape_result miss(struct shape *s, const struct shape_in *in, bool l
     return shape_die(s, in, out, "the line does not match its format");
 }
 
-static enum shape_result make_json(struct shape *s, const struct shape_in *in,
-                                   struct shape_out *out)
-{
-    size_t bad_at;
-    if (!json_valid(s->raw, &bad_at))
-        return shape_die(s, in, out, "not JSON at byte %zu", bad_at);
-    out->data = s->raw;
-    return s->plan.add_n > 0 ? fill_json(s, in, out) : SHAPE_RECORD;
-}
-
 static enum shape_result make_data(struct shape *s, const struct shape_in *in,
                                    struct shape_out *out)
 {
@@ -257,7 +259,7 @@ static enum shape_result make_data(struct shape *s, const struct shape_in *in,
     out->data = s->raw;
     if (s->spec->format == FORMAT_LINE)
         return SHAPE_RECORD;
-    return s->spec->format == FORMAT_JSON ? make_json(s, in, out) : fill_object(s, in, out);
+    return s->spec->format == FORMAT_JSON ? walk_record(s, in, out) : fill_object(s, in, out);
 }
 
 enum shape_result shape_apply(struct shape *s, const struct shape_in *in, struct rng *r,
@@ -276,4 +278,27 @@ enum shape_result shape_apply(struct shape *s, const struct shape_in *in, struct
         return SHAPE_RECORD;
     out->may_be_cut = s->spec->format == FORMAT_LINE || out->no_match > 0;
     return shape_die_long(s, in, out);
+}
+
+/* How long the key is, is known only once it has been made. */
+enum shape_result shape_cut(struct shape *s, struct shape_in *in, struct rng *r,
+                            struct shape_out *out)
+{
+    enum shape_result shaped = shape_apply(s, in, r, out);
+    if (shaped != SHAPE_DEAD || !out->may_be_cut)
+        return shaped;
+    size_t taken = out->key.n + in->suffix.n, max = s->spec->max_record;
+    in->raw.n = encoding_fit(in->raw, s->spec->encoding, max > taken ? max - taken : 0);
+    return in->raw.n > 0 ? shape_apply(s, in, r, out) : shaped;
+}
+
+void shape_count(struct stats *stats, const struct shape_out *out)
+{
+    stats->bad_values += out->bad_values;
+    stats->bytes_replaced += out->bytes_replaced;
+    stats->key_fallbacks += out->key_fallbacks;
+    stats->ragged_rows += out->ragged_rows;
+    stats->no_match += out->no_match;
+    stats->regex_limits += out->regex_limits;
+    stats->add_skipped += out->add_skipped;
 }

@@ -19,35 +19,56 @@
  * behind it; dead letters hold the bytes as they came. For csv, Latin-1 cells are converted; rows
  * of UTF-16 are not read.
  *
- * Formats. line: the text is the record. json: the text, if it is one valid JSON value. csv: an
+ * Formats. line: the text is the record. json: the text, if it is one valid JSON value (the caller
+ * may know that it is: in->valid); or an object made of it, by flatten or the template. csv: an
  * object of the columns. regex, the logs of logformats.h, logfmt: an object of the line's fields;
  * a line that does not match is counted (no_match) and goes as on_no_match says: as it is, as a
  * dead letter, or not at all. The object comes from the template, or, without one, holds all
  * fields as strings; what is not there is null, a bare logfmt key is true. Cells past the last
  * column are dropped and counted as a ragged row.
  *
- * Template. Field order is kept. Values: string (default): JSON string; int: optional sign and
- * digits; double: a decimal number with optional fraction and exponent; both copied as text, never
- * through a double, blanks around them ignored, made JSON where JSON is stricter (+5 is 5, 007 is
- * 7, .5 is 0.5, 1. is 1.0); bool: true/false, yes/no, 1/0, t/f, y/n in any case. An empty cell of
- * a type other than string, or of a time, is null and no error; a column that a CSV file does not
- * have is null and counts as a bad value; a field that a line does not have is just null. `trim`
- * takes blanks off both ends first. `parse` + `print` re-format a time; the result is a JSON
- * string unless type says otherwise. A bad value: null and counted, or, with bad_value_dead,
- * SHAPE_DEAD with field and column in the reason (never the value: it may be private). A row with
- * more cells than the file has columns counts as a bad value too (not without a template). `from`
- * may be metadata (SHAPE_METADATA); @file.offset is an int by itself, what is not known is null.
+ * Template. Field order is kept. Values: string: JSON string; any (the default): the same, but for
+ * JSON's own values and metadata that is a number; int: optional sign and digits; double: a decimal
+ * number with optional fraction and exponent; both copied as text, never through a double, blanks
+ * around them ignored, made JSON where JSON is stricter (+5 is 5, 007 is 7, .5 is 0.5, 1. is 1.0);
+ * bool: true/false, yes/no, 1/0, t/f, y/n in any case. An empty cell of a type other than these
+ * strings, or of a time, is null and no error; a column that a CSV file does not have is null and
+ * counts as a bad value; a field that a line does not have is just null. `trim` takes blanks off
+ * both ends first. `parse` + `print` re-format a time; the result is a JSON string unless type says
+ * otherwise. A bad value: null and counted, or, with bad_value_dead, SHAPE_DEAD with field and
+ * column in the reason (never the value: it may be private). A row with more cells than the file
+ * has columns counts as a bad value too (not without a template). `from` may be metadata
+ * (SHAPE_METADATA); numbers among it are ints by themselves, what is not known is null: a socket's
+ * records have no file, a file's no peer.
  *
- * Add. Members put at the end of each object: name, and a template of text like a key's. Values
- * are strings; {@file.offset} alone is a number, and one source alone that gives nothing is null.
- * For json the object's own bytes are kept; what is no object is left alone (add_skipped).
+ * From JSON. `from` is a dotted path, followed one name at a time; at each level a member that has
+ * all the rest of the path as its name is taken before one to descend into: a.b is the member
+ * "a.b", or b in the object a. Names are compared without their escapes; of two members of one name
+ * the last counts, as it does for most readers. A value with neither a type nor a time is copied as
+ * it stands (line breaks in it become blanks; trim takes blanks off a string). With a type or a
+ * time a string counts as its text, a number or a boolean as its digits or letters, and all goes as
+ * above; an object or array is, as a string, its JSON, and otherwise a bad value. What is missing,
+ * or null, is null.
+ *
+ * Flatten. Nested objects dissolve into members named by their path, joined by the separator;
+ * leaves keep their bytes. Arrays are leaves, an empty object stays {}. Names are not made unique:
+ * what the record says twice is said twice, in its order.
+ *
+ * Add. Members put at the end of each object: a name, and a template of text like a key's or a
+ * field as in the record's template. Texts are strings; one source alone that gives nothing is
+ * null, and one that is a number (@file.offset, @peer.pid, ...) is a number. An object's own
+ * members of such a name are left out (of a flattened one, by the name they would get), so that a
+ * client cannot pass off its own. For json the rest of the object's bytes are kept.
+ *
+ * What is JSON but no object, and was to be changed in one of these ways, has no members: it goes
+ * as it stands, and is counted (add_skipped), or is SHAPE_DEAD with bad_value_dead.
  *
  * Key. "random": 8 hex digits; "hash": 32 hex digits of the record's SHA-256; else a template of
  * literal text and {field} or {@metadata} ({{ and }} are braces). Fields are columns or fields of
- * the line, or dotted paths into a JSON record (strings unescaped, numbers and booleans as their
- * text). If a referenced field is missing or empty, or the key would be empty or longer than 256
- * Unicode characters, the key is random and out->key_fallbacks says so. Invalid UTF-8 in a key is
- * replaced by U+FFFD. With format line a template may not name fields.
+ * the line, or dotted paths into a JSON record as it came (strings unescaped, numbers and booleans
+ * as their text). If a referenced field is missing or empty, or the key would be empty or longer
+ * than 256 Unicode characters, the key is random and out->key_fallbacks says so. Invalid UTF-8 in a
+ * key is replaced by U+FFFD. With format line a template may not name fields.
  *
  * Limits. data + key over spec->max_record is SHAPE_DEAD. The spec must outlive the shape.
  */
@@ -60,6 +81,7 @@
 #include "lib/err.h"
 #include "lib/multiline.h"
 #include "lib/rng.h"
+#include "lib/stats.h"
 
 #define SHAPE_KEY_CHARS_MAX 256 /* Kinesis counts Unicode characters, not bytes */
 #define SHAPE_FIELDS_MAX    512 /* in one template, nested ones included */
@@ -80,13 +102,13 @@ enum shape_format {
 };
 enum shape_no_match { NO_MATCH_RAW, NO_MATCH_DEAD_LETTER, NO_MATCH_DROP };
 enum shape_oversize { OVERSIZE_TRUNCATE, OVERSIZE_SPLIT, OVERSIZE_DEAD_LETTER };
-enum shape_type { TYPE_STRING, TYPE_INT, TYPE_DOUBLE, TYPE_BOOL };
+enum shape_type { TYPE_ANY, TYPE_STRING, TYPE_INT, TYPE_DOUBLE, TYPE_BOOL };
 enum shape_kind { FIELD_FROM, FIELD_CONST, FIELD_OBJECT };
 
 struct shape_field {
     char *name;
     enum shape_kind kind;
-    char *from; /* FIELD_FROM: a raw field's name, or @metadata */
+    char *from; /* FIELD_FROM: a raw field's name, a dotted path into JSON, or @metadata */
     enum shape_type type;
     bool trim;
     char *parse, *print;          /* both or neither */
@@ -97,7 +119,9 @@ struct shape_field {
 
 /* A member put at the end of each object. */
 struct shape_add {
-    char *name, *text; /* the text is a template, as a key's is */
+    char *name;
+    char *text;                /* a template, as a key's is; NULL: */
+    struct shape_field *field; /* a field of this name */
 };
 
 struct shape_spec {
@@ -107,7 +131,10 @@ struct shape_spec {
     struct shape_add *add;
     size_t add_n;
     enum shape_encoding encoding; /* of the framed records; what is sent is UTF-8 */
+    char *flatten;     /* json: the separator of joined names; NULL: nested objects stay */
+    bool split_arrays; /* json: the elements of an array are records; the caller splits (json.h) */
     char delimiter;
+    bool no_quotes; /* csv: quotes are plain characters */
     char **columns; /* csv: names given by the configuration; none: each file's first row */
     size_t columns_n;
     char *key; /* "random", "hash" or a template */
@@ -129,8 +156,11 @@ struct shape_in {
     struct str raw;                      /* the record as framed */
     const struct csv_row *row;           /* csv only */
     const struct shape_columns *columns; /* csv only */
-    struct str path;
+    struct str path;                     /* of the file; n 0: there is none, nor an offset */
     uint64_t offset;
+    bool has_peer; /* who wrote it to a socket is known: */
+    int64_t pid, uid, gid;
+    bool valid;        /* json only: raw is known to be one JSON value */
     struct str suffix; /* put behind the text: raw is only the first part of a line, and no match */
 };
 
@@ -159,7 +189,8 @@ bool shape_format_has_fields(enum shape_format f);
 /* "@file.path" and the like. */
 bool shape_is_metadata(struct str name);
 #define SHAPE_METADATA                                                                             \
-    "@file.path, @file.offset, @host, @ec2.instance_id and @ec2.availability_zone"
+    "@file.path, @file.offset, @host, @peer.pid, @peer.uid, @peer.gid, @ec2.instance_id and "      \
+    "@ec2.availability_zone"
 /* What the input finds the ends of events with; NULL: each line is a record. */
 struct multiline *shape_multiline(const struct shape *s);
 
@@ -171,5 +202,10 @@ void shape_columns_free(struct shape_columns *c);
 
 enum shape_result shape_apply(struct shape *s, const struct shape_in *in, struct rng *r,
                               struct shape_out *out);
+/* The text, or as much of it as there is room for beside the suffix and the key: in->raw.n says
+ * how much that was. */
+enum shape_result shape_cut(struct shape *s, struct shape_in *in, struct rng *r,
+                            struct shape_out *out);
+void shape_count(struct stats *stats, const struct shape_out *out); /* what was odd about it */
 
 #endif

@@ -2,12 +2,13 @@
  *
  *   shape.c       life, a file's header, and one record from its text to its data
  *   shape_read.c  the record's text as UTF-8, taken apart into cells
+ *   shape_json.c  a JSON record: its values found, flattened, members cut out
  *   shape_fill.c  the template: cells into JSON; the members of `add`
  *   shape_key.c   the partition key
  *
  * The raw fields of a record are its cells: values by number, p NULL where there is none. What
  * number a name has is bound once a file (CSV), or once for the shape (`fixed`). The cells of a
- * record live until the next one.
+ * record live until the next one. For JSON they are values as they stand, a string in its quotes.
  */
 #ifndef LIB_SHAPE_IN_H
 #define LIB_SHAPE_IN_H
@@ -36,7 +37,9 @@ struct shape {
     const struct shape_spec *spec;
     struct plan plan;
     struct buf host, instance_id, zone;
-    struct buf out, key, scratch, text, unescaped;
+    struct buf out, key;
+    /* Used many times for one record, and emptied with n = 0, so that a failure stays: */
+    struct buf scratch, text, unescaped;
     uint64_t row; /* counts records, so that times know whether they are parsed */
 
     struct pattern *pattern; /* regex */
@@ -46,6 +49,7 @@ struct shape {
     struct str *values;          /* room for the cells that no caller brings */
     struct logfmt_pair *pairs;   /* logfmt */
     size_t pairs_n;
+    struct walk *walk; /* json, if more than its being JSON is asked for */
     struct multiline *multiline;
 
     /* The record at hand: */
@@ -62,9 +66,19 @@ void read_close(struct shape *s);
 enum read_result { READ_OK, READ_NO_MATCH, READ_LIMIT, READ_NOMEM };
 enum read_result read_record(struct shape *s, const struct shape_in *in, struct shape_out *out);
 
+/* shape_json.c */
+int walk_open(struct shape *s, struct err *e);
+void walk_close(struct shape *s);
+enum shape_result walk_record(struct shape *s, const struct shape_in *in, struct shape_out *out);
+/* A value as it stands, but in one line. */
+void walk_put_raw(struct buf *b, struct str json);
+
 /* shape_fill.c. The object goes to s->out; SHAPE_DEAD leaves the reason. */
 enum shape_result fill_object(struct shape *s, const struct shape_in *in, struct shape_out *out);
-enum shape_result fill_json(struct shape *s, const struct shape_in *in, struct shape_out *out);
+/* The members of `add`, appended to s->out, each with a comma before it, but the first if `first`.
+ */
+enum shape_result fill_members(struct shape *s, const struct shape_in *in, bool first,
+                               struct shape_out *out);
 /* One part of a template of text, appended to s->scratch; false when that was nothing. */
 bool fill_part(struct shape *s, const struct plan_part *part, const struct shape_in *in);
 
@@ -72,6 +86,8 @@ bool fill_part(struct shape *s, const struct plan_part *part, const struct shape
 void key_make(struct shape *s, const struct shape_in *in, struct rng *r, struct shape_out *out);
 
 /* shape.c */
+bool shape_adds(const struct shape *s,
+                struct str name); /* whether `add` has a member of the name */
 enum shape_result shape_die(struct shape *s, const struct shape_in *in, struct shape_out *out,
                             const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 enum shape_result shape_die_long(struct shape *s, const struct shape_in *in, struct shape_out *out);

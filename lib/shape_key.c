@@ -31,16 +31,13 @@ static void put_hash(struct buf *key, struct str data)
 static size_t put_clean(struct buf *b, struct str text)
 {
     size_t chars = 0;
-    while (text.n > 0) {
-        size_t bad_n = 1, n = json_utf8_len(text.p, text.n, &bad_n);
-        if (n > 0)
-            buf_put(b, text.p, n);
-        else
-            buf_put(b, "\xef\xbf\xbd", 3);
-        n = n > 0 ? n : bad_n;
-        text.p += n;
-        text.n -= n;
-        chars++;
+    for (size_t at = 0; at < text.n;) {
+        const char *p = text.p + at;
+        size_t plain = json_plain_len(p, text.n - at), bad_n = 1;
+        size_t n = plain > 0 ? plain : json_utf8_len(p, text.n - at, &bad_n);
+        buf_put(b, n > 0 ? p : "\xef\xbf\xbd", n > 0 ? n : 3);
+        chars += plain > 0 ? plain : 1;
+        at += n > 0 ? n : bad_n;
     }
     return chars;
 }

@@ -31,6 +31,9 @@ static const struct {
     {{"@host", 5}, META_HOST},
     {{"@ec2.instance_id", 16}, META_INSTANCE},
     {{"@ec2.availability_zone", 22}, META_ZONE},
+    {{"@peer.pid", 9}, META_PID},
+    {{"@peer.uid", 9}, META_UID},
+    {{"@peer.gid", 9}, META_GID},
 };
 
 static bool find_meta(struct str name, plan_source *from)
@@ -166,6 +169,23 @@ static int add_value(const struct builder *b, const struct shape_field *f)
 }
 
 static int add_object(const struct builder *b, const struct shape_field *fields, size_t n,
+                      unsigned depth);
+
+/* "name":value, in objects that nest so deep. */
+static int add_field(const struct builder *b, const struct shape_field *f, unsigned depth)
+{
+    struct plan *plan = b->plan;
+    json_put_string(&plan->text, str_of(f->name));
+    buf_putc(&plan->text, ':');
+    if (f->kind == FIELD_OBJECT)
+        return add_object(b, f->children, f->children_n, depth + 1);
+    if (f->kind == FIELD_FROM)
+        return add_value(b, f);
+    buf_puts(&plan->text, f->constant);
+    return 0;
+}
+
+static int add_object(const struct builder *b, const struct shape_field *fields, size_t n,
                       unsigned depth)
 {
     struct plan *plan = b->plan;
@@ -173,18 +193,9 @@ static int add_object(const struct builder *b, const struct shape_field *fields,
         return err_set(b->e, ERR_RANGE, "objects nest deeper than %d", SHAPE_DEPTH_MAX);
     buf_putc(&plan->text, '{');
     for (size_t i = 0; i < n; i++) {
-        const struct shape_field *f = &fields[i];
         if (i > 0)
             buf_putc(&plan->text, ',');
-        json_put_string(&plan->text, str_of(f->name));
-        buf_putc(&plan->text, ':');
-        int rc = 0;
-        if (f->kind == FIELD_CONST)
-            buf_puts(&plan->text, f->constant);
-        else if (f->kind == FIELD_OBJECT)
-            rc = add_object(b, f->children, f->children_n, depth + 1);
-        else
-            rc = add_value(b, f);
+        int rc = add_field(b, &fields[i], depth);
         if (rc != 0)
             return rc;
     }
@@ -192,22 +203,32 @@ static int add_object(const struct builder *b, const struct shape_field *fields,
     return 0;
 }
 
-static int build_template(const struct builder *b)
+/* Room for the steps of the record's template and of `add`. */
+static int reserve_steps(const struct builder *b)
 {
     struct plan *plan = b->plan;
     const struct shape_spec *spec = b->spec;
     size_t n = count_fields(spec->fields, spec->fields_n);
+    for (size_t i = 0; i < spec->add_n; i++)
+        if (spec->add[i].field != NULL)
+            n += count_fields(spec->add[i].field, 1);
     if (n > SHAPE_FIELDS_MAX)
         return err_set(b->e, ERR_RANGE, "%zu fields: at most %d", n, SHAPE_FIELDS_MAX);
-    plan->steps = calloc(n + 1, sizeof *plan->steps);
+    plan->steps = calloc(n + 1 + spec->add_n, sizeof *plan->steps);
     plan->times = calloc(n + 1, sizeof *plan->times);
-    if (plan->steps == NULL || plan->times == NULL)
-        return nomem(b->e);
+    return plan->steps != NULL && plan->times != NULL ? 0 : nomem(b->e);
+}
+
+static int build_template(const struct builder *b)
+{
+    struct plan *plan = b->plan;
+    const struct shape_spec *spec = b->spec;
     next_step(plan);
     int rc = add_object(b, spec->fields, spec->fields_n, 1);
     if (rc != 0)
         return rc;
     close_text(plan);
+    plan->record_n = plan->steps_n;
     return plan->text.failed ? nomem(b->e) : 0;
 }
 
@@ -303,6 +324,30 @@ static int build_key(const struct builder *b)
     return blame(b, "key", "", rc);
 }
 
+static int build_add_field(const struct builder *b, const struct shape_field *f,
+                           struct plan_add *add)
+{
+    struct plan *plan = b->plan;
+    add->steps_at = plan->steps_n;
+    next_step(plan);
+    int rc = add_field(b, f, 1);
+    if (rc == 0)
+        close_text(plan);
+    add->steps_n = plan->steps_n - add->steps_at;
+    return rc;
+}
+
+static int build_add_text(const struct builder *b, const struct shape_add *from,
+                          struct plan_add *add)
+{
+    struct plan *plan = b->plan;
+    add->text_at = plan->text.n;
+    json_put_string(&plan->text, str_of(from->name));
+    buf_putc(&plan->text, ':');
+    add->text_n = plan->text.n - add->text_at;
+    return build_text(b, &add->value, from->text);
+}
+
 static int build_add(const struct builder *b)
 {
     struct plan *plan = b->plan;
@@ -313,15 +358,12 @@ static int build_add(const struct builder *b)
     if (plan->add == NULL)
         return nomem(b->e);
     for (size_t i = 0; i < spec->add_n; i++) {
+        const struct shape_add *from = &spec->add[i];
         struct plan_add *add = &plan->add[plan->add_n++];
-        add->text_at = plan->text.n;
-        buf_putc(&plan->text, ',');
-        json_put_string(&plan->text, str_of(spec->add[i].name));
-        buf_putc(&plan->text, ':');
-        add->text_n = plan->text.n - add->text_at;
-        int rc = build_text(b, &add->value, spec->add[i].text);
+        int rc = from->field != NULL ? build_add_field(b, from->field, add)
+                                     : build_add_text(b, from, add);
         if (rc != 0)
-            return blame(b, "add", spec->add[i].name, rc);
+            return blame(b, "add", from->name, rc);
     }
     return plan->text.failed ? nomem(b->e) : 0;
 }
@@ -332,7 +374,7 @@ static size_t literals_max(const struct shape_spec *spec)
 {
     size_t n = strlen(spec->key) + 1;
     for (size_t i = 0; i < spec->add_n; i++)
-        n += strlen(spec->add[i].text);
+        n += spec->add[i].text != NULL ? strlen(spec->add[i].text) : 0;
     return n;
 }
 
@@ -347,10 +389,16 @@ int plan_build(struct plan *plan, const struct shape_spec *spec, const struct pl
     plan->names = calloc(names_max, sizeof *plan->names);
     if (plan->names == NULL || buf_reserve(&plan->literals, literals_max(spec)) == NULL)
         return nomem(e);
-    int rc = build_template(&b);
+    int rc = reserve_steps(&b);
+    if (rc == 0)
+        rc = build_template(&b);
     if (rc == 0)
         rc = build_key(&b);
-    return rc != 0 ? rc : build_add(&b);
+    if (rc == 0)
+        rc = build_add(&b);
+    if (rc == 0 && spec->format == FORMAT_JSON)
+        rc = paths_build(&plan->paths, plan->names, plan->names_n, e);
+    return rc;
 }
 
 void plan_release(struct plan *plan)
@@ -364,6 +412,7 @@ void plan_release(struct plan *plan)
     free(plan->times);
     free(plan->key_text.parts);
     free(plan->add);
+    paths_release(&plan->paths);
     buf_release(&plan->text);
     buf_release(&plan->literals);
 }

@@ -4,11 +4,13 @@
  * A plan is a flat list of steps. A step first writes its `text` (names, braces, commas and
  * constants, escaped in advance) and then, if it has one, a value. Raw fields are numbered in
  * `names`, each name once. A time that several steps print is parsed once a row: they share a
- * struct plan_time. Templates of text (the key, the values of `add`) are lists of parts.
+ * struct plan_time. Templates of text (the key, the values of `add`) are lists of parts. For JSON
+ * the names are paths.
  */
 #ifndef LIB_SHAPE_PLAN_H
 #define LIB_SHAPE_PLAN_H
 
+#include "lib/paths.h"
 #include "lib/shape.h"
 #include "lib/timefmt.h"
 
@@ -17,7 +19,10 @@ enum plan_meta {
     META_OFFSET = -2,
     META_HOST = -3,
     META_INSTANCE = -4,
-    META_ZONE = -5
+    META_ZONE = -5,
+    META_PID = -6,
+    META_UID = -7,
+    META_GID = -8,
 };
 
 /* Where a value comes from: a number in plan.names (>= 0), or an enum plan_meta. */
@@ -54,8 +59,9 @@ struct plan_text {
 };
 
 struct plan_add {
-    size_t text_at, text_n; /* ,"name": in plan.text */
+    size_t text_at, text_n; /* "name": in plan.text */
     struct plan_text value;
+    size_t steps_at, steps_n; /* or, not 0, what a field takes; the name is in its text */
 };
 
 enum plan_key_kind { KEY_RANDOM, KEY_HASH, KEY_TEMPLATE };
@@ -63,8 +69,10 @@ enum plan_key_kind { KEY_RANDOM, KEY_HASH, KEY_TEMPLATE };
 struct plan {
     char **names;
     size_t names_n;
+    struct paths paths; /* json */
     struct plan_step *steps;
     size_t steps_n;
+    size_t record_n; /* of them, those of the record's template; the others are those of `add` */
     struct plan_time *times;
     size_t times_n;
     struct buf text;

@@ -28,7 +28,7 @@ bool shape_format_may_miss(enum shape_format f)
 
 bool shape_format_has_fields(enum shape_format f)
 {
-    return f >= FORMAT_CSV;
+    return f >= FORMAT_JSON;
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -72,13 +72,12 @@ int read_open(struct shape *s, struct err *e)
     return 0;
 }
 
-/* logfmt's cells are the names of the plan, in the plan's order. */
+/* The cells of logfmt and JSON are the names of the plan, in the plan's order. */
 static int name_by_plan(struct shape *s, struct err *e)
 {
     s->names_n = s->plan.names_n;
     s->names = calloc(s->names_n + 1, sizeof *s->names);
-    s->pairs = calloc(LOGFMT_PAIRS_MAX, sizeof *s->pairs);
-    if (s->names == NULL || s->pairs == NULL)
+    if (s->names == NULL)
         return nomem(e);
     for (size_t i = 0; i < s->names_n; i++)
         s->names[i] = str_of(s->plan.names[i]);
@@ -88,25 +87,27 @@ static int name_by_plan(struct shape *s, struct err *e)
 int read_bind(struct shape *s, struct err *e)
 {
     enum shape_format format = s->spec->format;
+    bool by_plan = format == FORMAT_LOGFMT || format == FORMAT_JSON;
+    if (by_plan && name_by_plan(s, e) != 0)
+        return ERR_NOMEM;
     size_t values_n = s->names_n;
-    if (format == FORMAT_LOGFMT) {
-        if (name_by_plan(s, e) != 0)
-            return ERR_NOMEM;
-        values_n = s->names_n;
-    } else if (format == FORMAT_CSV && s->spec->encoding != ENCODING_UTF8) {
+    if (format == FORMAT_CSV && s->spec->encoding != ENCODING_UTF8)
         values_n = CSV_FIELDS_MAX;
-    }
     s->values = calloc(values_n + 1, sizeof *s->values);
     if (s->values == NULL)
         return nomem(e);
-    if (shape_format_may_miss(format))
-        s->fixed = shape_bind(s, s->names, s->names_n, NULL);
-    return shape_format_may_miss(format) && s->fixed == NULL ? nomem(e) : 0;
+    if (format == FORMAT_LOGFMT && (s->pairs = calloc(LOGFMT_PAIRS_MAX, sizeof *s->pairs)) == NULL)
+        return nomem(e);
+    bool fixed = by_plan || shape_format_may_miss(format);
+    if (fixed && (s->fixed = shape_bind(s, s->names, s->names_n, NULL)) == NULL)
+        return nomem(e);
+    return format == FORMAT_JSON ? walk_open(s, e) : 0;
 }
 
 void read_close(struct shape *s)
 {
     shape_columns_free(s->fixed);
+    walk_close(s);
     pattern_free(s->pattern);
     free(s->names);
     free(s->values);

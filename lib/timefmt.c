@@ -9,6 +9,7 @@
 
 #define DAY_S        86400
 #define EPOCH_DIGITS 12
+#define MILLI_DIGITS 15
 #define PRINTED_MAX  24 /* the longest directive: %s with all its digits */
 
 static const char *const months[12] = {
@@ -75,7 +76,7 @@ static int add_directive(struct timefmt *f, char letter, size_t at, struct err *
         return add_op(f, 'L', '%', e);
     if (letter == 'n' || letter == 't')
         return add_op(f, ' ', letter == 'n' ? '\n' : '\t', e);
-    if (strchr("YmdeHIMSybBhaApjfzs", letter) != NULL)
+    if (strchr("YmdeHIMSybBhaApjfzsQ", letter) != NULL)
         return add_op(f, letter, '\0', e);
     const char *means = letter == 'T'   ? "H:M:S"
                         : letter == 'D' ? "m/d/y"
@@ -101,7 +102,10 @@ int timefmt_compile(struct timefmt *f, const char *pattern, struct err *e)
     struct timefmt made = {.n = 0};
     int rc = 0;
     for (const char *p = pattern; rc == 0 && *p != '\0'; p++) {
-        if (*p == '%') {
+        if (p[0] == '%' && p[1] == '.' && p[2] == 'f') {
+            rc = add_op(&made, '.', '\0', e);
+            p += 2;
+        } else if (*p == '%') {
             rc = add_directive(&made, p[1], (size_t)(p - pattern), e);
             p++;
         } else {
@@ -194,7 +198,15 @@ static int read_fraction(struct found *in)
     return 0;
 }
 
-static int read_epoch(struct found *in)
+static int read_whole_fraction(struct found *in)
+{
+    if (in->p == in->end || *in->p != '.')
+        return 0;
+    in->p++;
+    return read_fraction(in);
+}
+
+static int read_epoch(struct found *in, int digits_max)
 {
     bool minus = in->p < in->end && *in->p == '-';
     if (minus || (in->p < in->end && *in->p == '+'))
@@ -202,13 +214,22 @@ static int read_epoch(struct found *in)
     const char *begin = in->p;
     int64_t value = 0;
     for (; in->p < in->end && *in->p >= '0' && *in->p <= '9'; in->p++) {
-        if (in->p - begin == EPOCH_DIGITS)
+        if (in->p - begin == digits_max)
             return ERR_RANGE;
         value = value * 10 + (*in->p - '0');
     }
     in->epoch_s = minus ? -value : value;
     in->has_epoch = true;
     return in->p > begin ? 0 : ERR_SYNTAX;
+}
+
+static int read_epoch_ms(struct found *in)
+{
+    int rc = read_epoch(in, MILLI_DIGITS);
+    int64_t seconds = in->epoch_s / 1000 - (in->epoch_s % 1000 < 0);
+    in->nanos = (uint32_t)(in->epoch_s - seconds * 1000) * 1000000;
+    in->epoch_s = seconds;
+    return rc;
 }
 
 static bool two_digits(struct found *in, int *to)
@@ -291,12 +312,16 @@ static int read_op(struct found *in, struct timefmt_op op)
         return read_into(in, 2, 0, 60, &in->second);
     case 'f':
         return read_fraction(in);
+    case '.':
+        return read_whole_fraction(in);
     case 'p':
         return read_pm(in);
     case 'z':
         return read_zone(in);
     case 's':
-        return read_epoch(in);
+        return read_epoch(in, EPOCH_DIGITS);
+    case 'Q':
+        return read_epoch_ms(in);
     case 'a':
     case 'A':
         return read_name(in, weekdays, 7) >= 0 ? 0 : ERR_SYNTAX;
@@ -412,6 +437,19 @@ static int64_t epoch_of(const struct timefmt_time *t)
     return seconds - (t->has_zone ? t->zone_minutes * 60 : 0);
 }
 
+/* As few digits as say it all, in threes. */
+static char *put_fraction(char *to, uint32_t nanos)
+{
+    if (nanos == 0)
+        return to;
+    *to++ = '.';
+    if (nanos % 1000000 == 0)
+        return put_number(to, nanos / 1000000, 3, '0');
+    if (nanos % 1000 == 0)
+        return put_number(to, nanos / 1000, 6, '0');
+    return put_number(to, nanos, 9, '0');
+}
+
 static const char *weekday_of(const struct timefmt_time *t)
 {
     int64_t days = days_of(t->year, t->month, t->day) + 3; /* 1970-01-01 was a Thursday */
@@ -447,12 +485,16 @@ static char *put_op(char *to, struct timefmt_op op, const struct timefmt_time *t
         return put_number(to, t->second, 2, '0');
     case 'f':
         return put_number(to, t->nanos / 1000, 6, '0');
+    case '.':
+        return put_fraction(to, t->nanos);
     case 'p':
         return put_text(to, t->hour < 12 ? "AM" : "PM", 2);
     case 'z':
         return put_zone(to, t);
     case 's':
         return put_number(to, epoch_of(t), 1, '0');
+    case 'Q':
+        return put_number(to, epoch_of(t) * 1000 + t->nanos / 1000000, 1, '0');
     case 'a':
         return put_text(to, weekday_of(t), 3);
     case 'A':

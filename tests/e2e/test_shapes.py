@@ -281,3 +281,113 @@ def test_a_key_of_256_characters_is_taken_however_many_bytes(daemon, fake, tmp_p
 def test_metadata_can_be_the_key(daemon, fake, tmp_path):
     found, _ = keys(daemon, fake, tmp_path, b"one\ntwo\n", key="{@file.path}:{@file.offset}")
     assert sorted(found) == [f"{tmp_path}/a.in:0", f"{tmp_path}/a.in:4"]
+
+
+def flattened(value, name=""):
+    """An independent flattening: nested objects to dotted names, the rest as it is."""
+    if isinstance(value, dict) and (value or not name):
+        return {
+            k: v
+            for key, inner in value.items()
+            for k, v in flattened(inner, f"{name}.{key}" if name else key).items()
+        }
+    return {name: value}
+
+
+def card_event(n):
+    return {
+        "userId": {"id": f"user-{n % 7}", "segment": {"name": "gold", "since": 2017.5}},
+        "event": "purchase",
+        "timestamp": f"2019-0{n % 9 + 1}-02T03:04:05" + (".678Z" if n % 2 else "Z"),
+        "eventContext": {"ip": f"10.0.0.{n}", "device": {}, "note": 'a "b" \u00e9\n'},
+        "items": [{"sku": n, "price": {"amount": 1.25}}, []],
+        "ok": n % 3 == 0,
+        "nothing": None,
+        "event_day": "forged",
+    }
+
+
+ISO = "%Y-%m-%dT%H:%M:%S%.f%z"
+
+
+def test_an_array_of_card_events_becomes_flat_records_with_their_dates(daemon, fake, tmp_path):
+    events = [card_event(n) for n in range(200)]
+    (tmp_path / "a.json").write_text(
+        json.dumps(events[:100]) + "\n[]\n" + json.dumps(events[100]) + "\n"
+        # the same, as another program might write it
+        + json.dumps(events[101:], ensure_ascii=False, separators=(" ,", " : ")) + "\n"
+    )
+    add = {
+        f"event_{part}": {"from": "timestamp", "parse": ISO, "print": f"%{code}", "type": "int"}
+        for part, code in (("year", "Y"), ("month", "m"), ("day", "d"))
+    }
+    once(
+        daemon(fake.url).source(
+            "a",
+            tmp_path / "a.json",
+            start_at="beginning",
+            format="json",
+            split_arrays=True,
+            flatten=".",
+            key="{userId.id}",
+            add={**add, "path": "{@file.path}", "peer": "{@peer.pid}"},
+        )
+    )
+    expected = []
+    for n, event in enumerate(events):
+        want = flattened({k: v for k, v in event.items() if k != "event_day"})
+        want |= {"event_year": 2019, "event_month": n % 9 + 1, "event_day": 2}
+        expected.append(want | {"path": str(tmp_path / "a.json"), "peer": None})
+    assert [json.loads(x) for x in fake.data("s")] == expected
+    assert [list(json.loads(x)) for x in fake.data("s")] == [list(x) for x in expected]
+    assert all(x.count(b'"event_day"') == 1 and b"\n" not in x for x in fake.data("s"))
+    assert {r.key for r in fake.records("s")} == {f"user-{n}" for n in range(7)}
+
+
+def test_a_template_over_json_takes_and_converts_what_it_names(daemon, fake, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(card_event(5)) + "\n" + '{"a.b": 1, "n": "x"}\n')
+    record = {
+        "user": {"from": "userId.id"},
+        "context": {"from": "eventContext"},
+        "since": {"from": "userId.segment.since", "type": "string"},
+        "day": {"from": "timestamp", "parse": ISO, "print": "%F"},
+        "dotted": {"from": "a.b"},
+        "number": {"from": "n", "type": "int"},
+    }
+    d = daemon(fake.url).source(
+        "a", tmp_path / "a.json", start_at="beginning", format="json", record=record
+    )
+    once(d)
+    assert [json.loads(x) for x in fake.data("s")] == [
+        {
+            "user": "user-5",
+            "context": card_event(5)["eventContext"],
+            "since": "2017.5",
+            "day": "2019-06-02",
+            "dotted": None,
+            "number": None,
+        },
+        {"user": None, "context": None, "since": None, "day": None, "dotted": 1, "number": None},
+    ]
+
+
+def test_rows_of_pipes_may_hold_quotes_like_any_other_character(daemon, fake, tmp_path):
+    (tmp_path / "a.txt").write_text('1|5" PIPE|"x\n2||"\n3|"a|b"|c\n')
+    once(
+        daemon(fake.url).source(
+            "a",
+            tmp_path / "a.txt",
+            start_at="beginning",
+            format="csv",
+            quote="none",
+            delimiter="|",
+            columns=["n", "what", "rest"],
+            record={"n": {"from": "n", "type": "int"}, "what": {"from": "what"},
+                    "rest": {"from": "rest"}},
+        )
+    )
+    assert [json.loads(x) for x in fake.data("s")] == [
+        {"n": 1, "what": '5" PIPE', "rest": '"x'},
+        {"n": 2, "what": "", "rest": '"'},
+        {"n": 3, "what": '"a', "rest": 'b"'},
+    ]

@@ -79,12 +79,31 @@ static void check_skip(struct str text, bool valid)
     assert((t == JSON_END) == valid);
 }
 
+/* The elements are values, in order, and their number is that of a walk; it ends well exactly when
+ * the text is an array. */
+static void check_split(struct str text, bool valid)
+{
+    struct str element;
+    const char *behind = text.p;
+    size_t at = 0, before = 0;
+    enum json_split r;
+    while ((r = json_split_next(text, &at, &element)) == JSON_SPLIT_ELEMENT) {
+        assert(at > before && at <= text.n);
+        assert(inside(element, text) && element.p > behind && json_valid(element, NULL));
+        behind = element.p + element.n - 1;
+        before = at;
+    }
+    assert((r == JSON_SPLIT_END) == (valid && json_is_array(text)));
+    assert(at <= text.n && (r == JSON_SPLIT_BAD || at == text.n));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct str text = {(const char *)data, size};
     check_writer(text);
     bool valid = check_walk(text);
     check_skip(text, valid);
+    check_split(text, valid);
     size_t bad_at = 0;
     assert(json_valid(text, &bad_at) == valid);
     assert(valid || bad_at <= size);

@@ -7,7 +7,7 @@ static bool same(const struct timefmt_time *a, const struct timefmt_time *b)
 {
     return a->year == b->year && a->month == b->month && a->day == b->day && a->hour == b->hour &&
            a->minute == b->minute && a->second == b->second && a->has_zone == b->has_zone &&
-           a->zone_minutes == b->zone_minutes;
+           a->zone_minutes == b->zone_minutes && a->nanos == b->nanos;
 }
 
 static void check(const struct timefmt *f, const struct timefmt_time *t)
@@ -22,7 +22,7 @@ static void check(const struct timefmt *f, const struct timefmt_time *t)
     buf_init(&b, 64 * KIB);
     timefmt_print(f, t, &b); /* only must not fail: a pattern may print too little to read */
     buf_reset(&b);
-    assert(timefmt_compile(&full, t->has_zone ? "%F %T %z" : "%F %T", NULL) == 0);
+    assert(timefmt_compile(&full, t->has_zone ? "%F %T%.f %z" : "%F %T%.f", NULL) == 0);
     timefmt_print(&full, t, &b);
     assert(timefmt_parse(&full, buf_str(&b), &again) == 0 && same(t, &again));
     buf_release(&b);

@@ -199,6 +199,14 @@ static void put_on_disk(struct shipper *s)
     }
 }
 
+/* Its elements may be in the ring though read_at stands before the array. */
+static bool is_read(const struct shipper *s, const struct truth *t)
+{
+    const struct input *in = &s->inputs[t->file];
+    bool in_array = in->elements_at > 0 && t->text_at < in->origin.read_at + in->elements_at;
+    return t->end <= in->origin.read_at + 1 || in_array;
+}
+
 static void crash(struct shipper *s)
 {
     const struct world *w = s->world;
@@ -206,7 +214,7 @@ static void crash(struct shipper *s)
         put_on_disk(s);
     for (unsigned k = 0; k < w->truths_n; k++) {
         const struct truth *t = &w->truths[k];
-        if (t->end > s->durable_at[t->file] && t->end <= s->inputs[t->file].origin.read_at + 1)
+        if (t->end > s->durable_at[t->file] && is_read(s, t))
             s->allowed_duplicates++;
     }
     s->crashes++;
@@ -434,6 +442,7 @@ static bool run(uint64_t seed, struct totals *sum)
         s.spec.fields = fields;
         s.spec.fields_n = ARRAY_LEN(fields);
     }
+    s.spec.split_arrays = w.arrays;
     start(&s);
     live(&s);
     if (w.complaint[0] == '\0')

@@ -53,7 +53,7 @@ static enum fate write_text(struct world *w, unsigned id, char *text, size_t cap
     size_t n = (size_t)rng_below(&w->rng, 200);
     memset(pad, 'x', n);
     pad[n] = '\0';
-    bool poison = chance(w, 4), bad = chance(w, 10);
+    bool poison = chance(w, 4), bad = !w->arrays && chance(w, 10);
     const char *mark = poison ? "POISON" : "";
     if (w->multiline)
         snprintf(text, cap, "#%u# %s%s%s", id, mark, pad, n % 2 == 0 ? "" : "\r\n\n  more\n lines");
@@ -66,7 +66,7 @@ static enum fate write_text(struct world *w, unsigned id, char *text, size_t cap
     return poison || (bad && w->format != FORMAT_LINE) ? FATE_DEAD : FATE_SEND;
 }
 
-static void append_record(struct world *w, unsigned file)
+static void append_text(struct world *w, unsigned file)
 {
     struct world_file *f = &w->files[file];
     if (w->truths_n == w->truths_cap) {
@@ -80,16 +80,35 @@ static void append_record(struct world *w, unsigned file)
     t->text_n = strlen(text);
     f->grown_ms = w->now_ms;
     put(f, text, t->text_n);
+    w->truths_n++;
+}
+
+/* A record, or so many of them as an array; they all end with the line. Returns how many. */
+static unsigned append_line(struct world *w, unsigned file, unsigned most)
+{
+    struct world_file *f = &w->files[file];
+    unsigned n = w->arrays ? (unsigned)rng_below(&w->rng, min_size(most, WORLD_ARRAY_MAX) + 1) : 1;
+    if (w->arrays)
+        put(f, "[", 1);
+    for (unsigned i = 0; i < n; i++) {
+        if (i > 0)
+            put(f, ", ", 1 + rng_below(&w->rng, 2));
+        append_text(w, file);
+    }
+    if (w->arrays)
+        put(f, "]", 1);
     const char *end = line_end(w);
     put(f, end, strlen(end));
-    t->end = f->n - (strlen(end) - 1 > 0 && w->format == FORMAT_CSV ? 1 : 0);
-    w->truths_n++;
+    for (unsigned i = 1; i <= n; i++)
+        w->truths[w->truths_n - i].end =
+            f->n - (strlen(end) - 1 > 0 && w->format == FORMAT_CSV ? 1 : 0);
+    return n;
 }
 
 void world_append(struct world *w, unsigned records)
 {
-    for (unsigned i = 0; i < records; i++)
-        append_record(w, (unsigned)rng_below(&w->rng, w->files_n));
+    for (unsigned i = 0; i < records;)
+        i += append_line(w, (unsigned)rng_below(&w->rng, w->files_n), records - i);
 }
 
 void world_init(struct world *w, uint64_t seed)
@@ -99,6 +118,7 @@ void world_init(struct world *w, uint64_t seed)
     static const enum shape_format formats[] = {FORMAT_LINE, FORMAT_JSON, FORMAT_CSV};
     w->format = formats[rng_below(&w->rng, 3)];
     w->multiline = w->format == FORMAT_LINE && chance(w, 500);
+    w->arrays = w->format == FORMAT_JSON && chance(w, 500);
     w->files_n = 1 + (unsigned)rng_below(&w->rng, WORLD_FILES_MAX);
     w->now_ms = rng_next(&w->rng) >> 30; /* far along: linger must survive the wrap of 32 bits */
     for (unsigned i = 0; i < w->files_n; i++) {

@@ -17,12 +17,13 @@
 
 #define WORLD_FILES_MAX  4
 #define WORLD_EVENTS_MAX 512
+#define WORLD_ARRAY_MAX  8 /* records in one line */
 
 enum fate { FATE_SEND, FATE_DEAD }; /* where a record must end up */
 
 struct truth {
     unsigned file;
-    uint64_t end; /* offset behind it in its file */
+    uint64_t end; /* offset behind its line in its file */
     enum fate fate;
     unsigned stored; /* times in Kinesis */
     unsigned dead;   /* times in the dead letters */
@@ -59,6 +60,7 @@ struct world {
     struct rng rng;
     enum shape_format format;
     bool multiline; /* lines: a record has several, and only the first begins with # */
+    bool arrays;    /* json: records come as arrays, one in a line */
     uint64_t now_ms;
     struct world_file files[WORLD_FILES_MAX];
     unsigned files_n;

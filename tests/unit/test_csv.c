@@ -370,7 +370,8 @@ static void a_scan_sees_the_end_of_a_row_when_it_is_there(void **state)
         text[0] = letters[rng_below(&r, 4)];
         for (size_t i = 1; i < n; i++)
             text[i] = letters[rng_below(&r, sizeof letters)];
-        struct csv_scan s = {0};
+        row.no_quotes = round % 4 == 0;
+        struct csv_scan s = {.no_quotes = row.no_quotes};
         for (size_t seen = 1; seen <= n; seen += 1 + rng_below(&r, 3)) {
             struct str part = {text, seen};
             bool whole = csv_row_next(&row, part, ',', false) != CSV_MORE;
@@ -378,6 +379,33 @@ static void a_scan_sees_the_end_of_a_row_when_it_is_there(void **state)
                 fail_msg("\"%.*s\" is %sa row", (int)seen, text, whole ? "" : "not ");
             assert_true(whole || s.looked == seen);
         }
+    }
+    csv_row_release(&row);
+}
+
+static void without_quotes_a_row_is_a_line(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"a|b|c\n", "a,b,c/"},        {"\"a|b\"|c\n", "\"a,b\",c/"},
+        {"\"\n\"\"|\n", "\"/\"\",/"}, {"a\"b|\"\r\n\n\"", "a\"b,\"/\"/"},
+        {"|\"|\r", ",\",/"},
+    };
+    static struct csv_row row;
+    csv_row_init(&row, 0); /* nothing is ever copied */
+    row.no_quotes = true;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct str text = str_of(cases[i][0]);
+        char got[64];
+        size_t n = 0, at = 0;
+        while (csv_row_next(&row, (struct str){text.p + at, text.n - at}, '|', true) == CSV_ROW) {
+            for (size_t k = 0; k < row.n; k++)
+                n += (size_t)snprintf(got + n, sizeof got - n, "%s%.*s", k > 0 ? "," : "",
+                                      (int)row.fields[k].n, row.fields[k].p);
+            n += (size_t)snprintf(got + n, sizeof got - n, "/");
+            at += row.used;
+        }
+        assert_string_equal(got, cases[i][1]);
     }
     csv_row_release(&row);
 }
@@ -420,6 +448,7 @@ int main(void)
         cmocka_unit_test(fields_are_bytes_whatever_they_are),
         cmocka_unit_test(any_other_byte_may_be_the_delimiter),
         cmocka_unit_test(a_scan_sees_the_end_of_a_row_when_it_is_there),
+        cmocka_unit_test(without_quotes_a_row_is_a_line),
         cmocka_unit_test(a_line_is_passed_over_whatever_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

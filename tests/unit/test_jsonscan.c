@@ -438,6 +438,106 @@ static void text_that_is_no_token_is_unescaped_without_harm(void **state)
     assert_unescaped(STR("\\ud800\\u12"), STR(FFFD FFFD "12"));
 }
 
+/* The elements, each with a bar behind it, then how it ended; "offset" of what was bad. The text
+ * moves in memory between two calls, and nothing may be read behind it. */
+static void split(struct str text, char *out, size_t cap)
+{
+    size_t at = 0, n = 0;
+    out[0] = '\0';
+    for (;;) {
+        char *copy = malloc(text.n > 0 ? text.n : 1);
+        memcpy(copy, text.p, text.n);
+        struct str element = {0};
+        enum json_split r = json_split_next((struct str){copy, text.n}, &at, &element);
+        if (r == JSON_SPLIT_ELEMENT)
+            n += (size_t)snprintf(out + n, cap - n, "%.*s|", (int)element.n, element.p);
+        free(copy);
+        if (r == JSON_SPLIT_ELEMENT)
+            continue;
+        if (r == JSON_SPLIT_BAD)
+            snprintf(out + n, cap - n, "bad at %zu", at);
+        else
+            assert_int_equal(at, text.n);
+        return;
+    }
+}
+
+static void assert_split(const char *text, const char *want)
+{
+    char got[256];
+    split(str_of(text), got, sizeof got);
+    assert_string_equal(got, want);
+}
+
+static void an_array_is_split_into_its_elements(void **state)
+{
+    (void)state;
+    assert_split("[1,2]", "1|2|");
+    assert_split(" [ 1 , {\"a\" : [1, 2]} ,[3 ],\"x,]\", null ] \n",
+                 "1|{\"a\" : [1, 2]}|[3 ]|\"x,]\"|null|");
+    assert_split("[]", "");
+    assert_split(" [ \t] ", "");
+    assert_split("[[]]", "[]|");
+    assert_split("[{}]", "{}|");
+}
+
+static void what_is_no_array_of_values_is_refused_where_it_goes_wrong(void **state)
+{
+    (void)state;
+    assert_split("", "bad at 0");
+    assert_split("{\"a\":1}", "bad at 0");
+    assert_split("1", "bad at 0");
+    assert_split("[", "bad at 1");
+    assert_split("[,", "bad at 1");
+    assert_split("[1", "bad at 2");
+    assert_split("[1,", "bad at 3");
+    assert_split("[1,]", "1|bad at 3");
+    assert_split("[1 2]", "bad at 3");
+    assert_split("[01]", "bad at 2");
+    assert_split("[1,2}", "1|bad at 4");
+    assert_split("[1] x", "bad at 4");
+    assert_split("[] x", "bad at 3");
+    assert_split("[1,{\"a\"},3]", "1|bad at 7");
+    assert_split("[1,\"\xff\"]", "1|bad at 4");
+}
+
+static void the_last_element_is_known_as_such(void **state)
+{
+    (void)state;
+    struct str text = STR("[1, 2 ] "), element;
+    size_t at = 0;
+    assert_int_equal(json_split_next(text, &at, &element), JSON_SPLIT_ELEMENT);
+    assert_true(at < text.n);
+    assert_int_equal(json_split_next(text, &at, &element), JSON_SPLIT_ELEMENT);
+    assert_int_equal(at, text.n);
+    assert_int_equal(json_split_next(text, &at, &element), JSON_SPLIT_END);
+}
+
+static void an_array_is_known_by_its_first_byte(void **state)
+{
+    (void)state;
+    assert_true(json_is_array(STR("[")));
+    assert_true(json_is_array(STR(" \t\r\n[1]")));
+    assert_false(json_is_array(STR("{\"a\":[]}")));
+    assert_false(json_is_array(STR("")));
+    assert_false(json_is_array(STR("  ")));
+}
+
+static void nesting_counts_the_array_that_is_split(void **state)
+{
+    (void)state;
+    char text[2 * JSON_DEPTH_MAX + 3];
+    for (unsigned depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
+        memset(text, '[', depth);
+        memset(text + depth, ']', depth);
+        struct str element, all = {text, 2 * depth};
+        size_t at = 0;
+        enum json_split got = json_split_next(all, &at, &element);
+        assert_int_equal(got, depth == JSON_DEPTH_MAX ? JSON_SPLIT_ELEMENT : JSON_SPLIT_BAD);
+        assert_int_equal(json_valid(all, NULL), depth == JSON_DEPTH_MAX);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -453,6 +553,11 @@ int main(void)
         cmocka_unit_test(escapes_are_undone),
         cmocka_unit_test(half_a_surrogate_pair_becomes_the_replacement_character),
         cmocka_unit_test(text_that_is_no_token_is_unescaped_without_harm),
+        cmocka_unit_test(an_array_is_split_into_its_elements),
+        cmocka_unit_test(what_is_no_array_of_values_is_refused_where_it_goes_wrong),
+        cmocka_unit_test(the_last_element_is_known_as_such),
+        cmocka_unit_test(an_array_is_known_by_its_first_byte),
+        cmocka_unit_test(nesting_counts_the_array_that_is_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -692,7 +692,7 @@ static void json_fields_are_found_by_their_dotted_path(void **state)
         {"{a.b.c}", "d\xc3\xa9\n\xf0\x9f\x98\x80"},
         {"{n}", "-1.50e3"},
         {"{t}{f}", "truefalse"},
-        {"{dup}", "1"},
+        {"{dup}", "2"},
         {"{lone}", "\xef\xbf\xbd"},
         {"<{n}|{@host}>", "<-1.50e3|box>"},
         {"{nil}", NULL},
@@ -755,12 +755,12 @@ static void data_and_key_together_stay_within_max_record(void **state)
 static void a_bad_template_is_refused_with_a_sentence(void **state)
 {
     (void)state;
-    struct shape_field bad_parse = TIME("x", "a", "%Q", "%Y");
+    struct shape_field bad_parse = TIME("x", "a", "%q", "%Y");
     struct shape_field bad_print = TIME("x", "a", "%Y", "%");
     struct shape_field bad_meta = FIELD("x", "@nothing");
     spec.fields_n = 1;
     spec.fields = &bad_parse;
-    assert_refused("%Q");
+    assert_refused("%q");
     spec.fields = &bad_print;
     assert_refused("%");
     spec.fields = &bad_meta;

@@ -94,7 +94,7 @@ static void assert_refused(const char *words)
     }
 #define ADD(n, t)                                                                                  \
     {                                                                                              \
-        (char *)(n), (char *)(t)                                                                   \
+        .name = (char *)(n), .text = (char *)(t)                                                   \
     }
 #define HIT "h - u [10/Oct/2000:13:55:36 -0700] \"GET /\\\"x HTTP/1.0\" 200 - \"-\" \"\""
 

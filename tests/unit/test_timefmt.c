@@ -136,6 +136,17 @@ static void more_is_read_than_python_reads(void **state)
         {"%z", "-00:30", {1900, 1, 1, 0, 0, 0, 0, true, -30}},
         {"%Y", "6", {6, 1, 1, 0, 0, 0, 0, false, 0}},
         {"%e/%m", " 9/3", {1900, 3, 9, 0, 0, 0, 0, false, 0}},
+        {"%FT%T%.f%z", "2019-01-02T03:04:05.678Z", {2019, 1, 2, 3, 4, 5, 678000000, true, 0}},
+        {"%FT%T%.f%z", "2019-01-02T03:04:05Z", {2019, 1, 2, 3, 4, 5, 0, true, 0}},
+        {"%FT%T%.f%z", "2019-01-02T03:04:05.1+02", {2019, 1, 2, 3, 4, 5, 100000000, true, 120}},
+        {"%T%.f", "03:04:05", {1900, 1, 1, 3, 4, 5, 0, false, 0}},
+        {"%Q", "1546398245678", {2019, 1, 2, 3, 4, 5, 678000000, true, 0}},
+        {"%Q", "0", {1970, 1, 1, 0, 0, 0, 0, true, 0}},
+        {"%Q", "-1", {1969, 12, 31, 23, 59, 59, 999000000, true, 0}},
+        {"%Q", "-1000", {1969, 12, 31, 23, 59, 59, 0, true, 0}},
+        {"%Q", "253402300799999", {9999, 12, 31, 23, 59, 59, 999000000, true, 0}},
+        {"%Q%z", "1546398245678+01:00", {2019, 1, 2, 4, 4, 5, 678000000, true, 60}},
+        {"%s%.f", "1546398245.25", {2019, 1, 2, 3, 4, 5, 250000000, true, 0}},
         {"%F %T", "2024-02-29 01:02:03", {2024, 2, 29, 1, 2, 3, 0, false, 0}},
         {"%D %R", "02/03/70 23:59", {1970, 2, 3, 23, 59, 0, 0, false, 0}},
         {"%h %d", "Dec 7", {1900, 12, 7, 0, 0, 0, 0, false, 0}},
@@ -187,6 +198,12 @@ static void text_of_another_form_is_refused(void **state)
         {"%b", "Junx"},
         {"%a %d", "Xyz 3"},
         {"%p", "XM"},
+        {"%T%.f", "03:04:05."},
+        {"%T%.f", "03:04:05.1234567890"},
+        {"%T%.f", "03:04:05,5"},
+        {"%Q", ""},
+        {"%Q", "-"},
+        {"%Q", "1546398245.678"},
         {"%p", "A"},
         {"%f", ""},
         {"%f", "1234567890"},
@@ -229,6 +246,8 @@ static void times_that_do_not_exist_are_refused(void **state)
     static const char *const cases[][2] = {
         {"%m/%d/%y %H:%M", "2/29/06 1:05"},
         {"%m/%d/%y %H:%M", "13/1/06 0:00"},
+        {"%Q", "253402300800000"},
+        {"%Q", "1234567890123456"},
         {"%m/%d/%y %H:%M", "1/1/06 24:00"},
         {"%m/%d/%y %H:%M", "1/1/06 0:60"},
         {"%Y-%m-%d", "1900-02-29"},
@@ -358,6 +377,30 @@ static void hours_of_the_twelve_hour_clock_have_no_zero(void **state)
     }
 }
 
+static void fractions_are_printed_as_long_as_they_are(void **state)
+{
+    (void)state;
+    struct timefmt_time t = {2019, 1, 2, 3, 4, 5, 0, true, 60};
+    static const struct {
+        uint32_t nanos;
+        const char *want;
+    } cases[] = {{0, " 1546394645000"},
+                 {678000000, ".678 1546394645678"},
+                 {1000, ".000001 1546394645000"},
+                 {1, ".000000001 1546394645000"},
+                 {999999999, ".999999999 1546394645999"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        t.nanos = cases[i].nanos;
+        struct timefmt f = compiled("%.f %Q");
+        struct buf b;
+        buf_init(&b, 100);
+        timefmt_print(&f, &t, &b);
+        if (!str_eq(buf_str(&b), str_of(cases[i].want)))
+            fail_msg("%.*s, wanted %s", (int)b.n, b.p, cases[i].want);
+        buf_release(&b);
+    }
+}
+
 static void what_is_printed_is_added_and_kept_whole(void **state)
 {
     (void)state;
@@ -449,11 +492,17 @@ static void a_bad_pattern_is_refused_with_what_is_wrong(void **state)
     static const struct {
         const char *pattern, *says;
     } cases[] = {
-        {"%Q", "%Q at byte 0"},    {"%Y-%-d", "%- at byte 3"},
-        {"%Y %", "lone %"},        {"%", "lone %"},
-        {"%%%", "lone %"},         {"%Y%\xc3\xbc", "0xc3 at byte 2"},
-        {"%U", "%U at byte 0"},    {"%c", "%c at byte 0"},
-        {"%E", "%E at byte 0"},    {"a%\nb", "0x0a at byte 1"},
+        {"%q", "%q at byte 0"},
+        {"%Y-%-d", "%- at byte 3"},
+        {"%.3f", "%. at byte 0"},
+        {"%Y %", "lone %"},
+        {"%", "lone %"},
+        {"%%%", "lone %"},
+        {"%Y%\xc3\xbc", "0xc3 at byte 2"},
+        {"%U", "%U at byte 0"},
+        {"%c", "%c at byte 0"},
+        {"%E", "%E at byte 0"},
+        {"a%\nb", "0x0a at byte 1"},
         {"% d", "0x20 at byte 0"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -516,6 +565,7 @@ int main(void)
         cmocka_unit_test(seconds_since_1970_become_a_date),
         cmocka_unit_test(times_are_printed_as_python_prints_them),
         cmocka_unit_test(hours_of_the_twelve_hour_clock_have_no_zero),
+        cmocka_unit_test(fractions_are_printed_as_long_as_they_are),
         cmocka_unit_test(what_is_printed_is_added_and_kept_whole),
         cmocka_unit_test(every_day_from_1_to_9999_goes_there_and_back),
         cmocka_unit_test(random_times_survive_a_full_pattern),
