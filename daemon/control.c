@@ -10,6 +10,7 @@
  */
 #include "daemon/control.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,7 +33,7 @@ struct client {
 
 struct control {
     struct control_ops ops;
-    struct control_file file;
+    struct unixsock file;
     uv_pipe_t listener;
     uint64_t idle_ms;
     unsigned handles;
@@ -94,7 +95,7 @@ void control_close(struct control *c, void (*on_closed)(void *ctx), void *ctx)
     c->closing = true;
     c->on_closed = on_closed;
     c->close_ctx = ctx;
-    control_file_remove(&c->file);
+    unixsock_remove(&c->file);
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
         if (c->clients[i].handles > 0)
             client_close(&c->clients[i]);
@@ -270,7 +271,8 @@ struct control *control_new(uv_loop_t *loop, const char *path, const struct cont
         err_set(e, ERR_NOMEM, "out of memory");
         return NULL;
     }
-    int fd = control_file_open(&c->file, path, e);
+    const struct unixsock_options own = {.mode = 0600, .owner = (uid_t)-1, .group = (gid_t)-1};
+    int fd = unixsock_open(&c->file, path, &own, e);
     if (fd < 0) {
         free(c);
         return NULL;
@@ -294,4 +296,23 @@ struct control *control_new(uv_loop_t *loop, const char *path, const struct cont
 void control_set_idle(struct control *c, uint64_t idle_ms)
 {
     c->idle_ms = idle_ms;
+}
+
+bool control_path(const char *configured, const char *state_dir, char to[CONTROL_PATH_MAX])
+{
+    const char *runtime = getenv("RUNTIME_DIRECTORY"); /* several stand with ':' between them */
+    int n;
+    if (configured != NULL)
+        n = snprintf(to, CONTROL_PATH_MAX, "%s", configured);
+    else if (runtime != NULL && runtime[0] == '/')
+        n = snprintf(to, CONTROL_PATH_MAX, "%.*s/" CONTROL_NAME, (int)strcspn(runtime, ":"),
+                     runtime);
+    else
+        n = snprintf(to, CONTROL_PATH_MAX, "%s/" CONTROL_NAME, state_dir);
+    return n > 0 && n < CONTROL_PATH_MAX;
+}
+
+int control_connect(const char *path, struct err *e)
+{
+    return unixsock_connect(path, false, e);
 }

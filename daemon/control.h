@@ -19,7 +19,10 @@
  *                "size":9,"read":9,"delivered":3,"behind_ms":1200}
  *               and one for each stream: {"stream":"s", and its counters (stats.h)}
  *               states: following, rotated (no name leads to it), paused (the stream's memory is
- *               full), waiting (for room in the dead letters), done (--once)
+ *               full), waiting (for room in the dead letters), done (--once). A socket is
+ *               listening, full (its clients wait) or failed (its spool's disk); its bytes are
+ *               those of its stream's spool, and how many clients it has stands in a line
+ *               {"socket":"a","clients":1,...} (listen.h)
  *   rewind      {"path":"/x/a.log","from":9,"offset":3}
  *
  * control_new makes the socket, mode 0600, in a directory that is there. Who connects must be root
@@ -46,11 +49,12 @@
 
 #include <uv.h>
 
+#include "daemon/unixsock.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 
 #define CONTROL_NAME        "control.sock"
-#define CONTROL_PATH_MAX    4096
+#define CONTROL_PATH_MAX    UNIXSOCK_PATH_MAX
 #define CONTROL_CLIENTS_MAX 16
 #define CONTROL_REQUEST_MAX (64 * KIB)
 #define CONTROL_ANSWERS_MAX (64 * MIB) /* some 200 000 files */
@@ -70,13 +74,5 @@ void control_close(struct control *c, void (*on_closed)(void *ctx), void *ctx);
 
 bool control_path(const char *configured, const char *state_dir, char to[CONTROL_PATH_MAX]);
 int control_connect(const char *path, struct err *e);
-
-/* The file of a listening socket, for control.c alone. */
-struct control_file {
-    char path[CONTROL_PATH_MAX];
-    uint64_t device, inode;
-};
-int control_file_open(struct control_file *f, const char *path, struct err *e);
-void control_file_remove(const struct control_file *f);
 
 #endif

@@ -33,6 +33,8 @@ BEGIN {
     section["source"] = "SOURCE OPTIONS"
     section["field"] = "RECORD TEMPLATE"
     section["multiline"] = "MULTILINE"
+    section["socket"] = "SOCKET OPTIONS"
+    section["allow"] = "WHO MAY WRITE"
     while ((getline line < manual) > 0) {
         if (line ~ /^\.Sh /) {
             here = substr(line, 5)
@@ -40,7 +42,7 @@ BEGIN {
         } else if (line ~ /^\.It Ic /) {
             type = line
             sub(/^\.It Ic [a-z_]+ : (Ar|Cm) /, "", type)
-            gsub(/ /, "", type)
+            gsub(/ |\\&/, "", type)
             name = line
             sub(/^\.It Ic /, "", name)
             sub(/ .*/, "", name)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Holds systemd/ against systemd's own tools: the unit without a word of complaint (systemd-analyze
-# exits 0 after most), its exposure at most what it is now, and the user it runs as is made by the
-# sysusers file. The program is not installed where the unit looks for it, so a copy runs /bin/true.
+# Holds systemd/ against systemd's own tools: the units without a word of complaint (systemd-analyze
+# exits 0 after most), the service's exposure at most what it is now, and the user it runs as is made
+# by the sysusers file. The program is not installed where the unit looks for it, so a copy runs /bin/true.
 # Run from the root. Without systemd there is nothing to hold it against, and that is said.
 set -eu
 
@@ -17,9 +17,13 @@ grep -q '^ExecStart=/usr/bin/tailraced -c /etc/tailrace/tailrace.yaml$' "$unit"
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 sed 's|^ExecStart=.*|ExecStart=/bin/true|' "$unit" >"$dir/tailraced.service"
+cp systemd/tailraced.socket "$dir"
+# The directory of the sockets is made alike by both, or systemd changes the owner of all in it.
+grep -q '^RuntimeDirectory=tailrace$' "$unit" && grep -q '^RuntimeDirectoryMode=0711$' "$unit"
+grep -q '^ExecStartPre=.* -o tailrace -g tailrace -m 0711 /run/tailrace$' systemd/tailraced.socket
 
 # The manual pages are not installed either.
-systemd-analyze verify --man=no "$dir/tailraced.service" >"$dir/said" 2>&1 || echo "exit $?" >>"$dir/said"
+systemd-analyze verify --man=no "$dir/tailraced.socket" "$dir/tailraced.service" >"$dir/said" 2>&1 || echo "exit $?" >>"$dir/said"
 if [ -s "$dir/said" ]; then
     cat "$dir/said" >&2
     exit 1

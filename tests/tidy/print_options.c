@@ -1,6 +1,6 @@
 /* Every option of the schema, a line each, with what the manual must say of it. Tabs between:
- * scope, name, type, default ("Required", "No default" or "Default X"), bounds ("" if none), and
- * "live" or "restart". */
+ * scope (or "socket"), name, type, default ("Required", "No default" or "Default X"), bounds ("" if
+ * none), and "live" or "restart". */
 #include <stdio.h>
 
 #include "lib/schema.h"
@@ -18,7 +18,8 @@ int main(void)
         if (type_words == NULL || bounds_words == NULL)
             return 1;
         const char *none = o->required ? "Required" : "No default";
-        printf("%s\t%s\t%s\t%s%s\t%s\t%s\n", scope_name(o->scope), o->name, type_words,
+        const char *section = o->kind == KIND_SOCKET ? "socket" : scope_name(o->scope);
+        printf("%s\t%s\t%s\t%s%s\t%s\t%s\n", section, o->name, type_words,
                o->fallback != NULL ? "Default " : none, o->fallback != NULL ? o->fallback : "",
                bounds_words, o->restart ? "restart" : "live");
         buf_release(&type);

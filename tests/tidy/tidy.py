@@ -104,7 +104,7 @@ def without_comments(text):
 def check_words(_build):
     """No banned calls, no left-overs, no tabs, no long lines, every header opens with its manual."""
     for path in sources("lib", "daemon", "tests"):
-        if "node_modules" in path.parts or ".venv" in path.parts:
+        if "node_modules" in path.parts or any(p.startswith(".venv") for p in path.parts):
             continue
         text = path.read_text()
         for number, line in enumerate(without_comments(text).splitlines(), 1):
