@@ -78,7 +78,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ -lssl $(LIBS)
 
 TESTS = $(call prog,$(UNIT_SRC)) $(call prog,$(UV_SRC)) $(call prog,$(FUZZ_SRC)) $(SIM)
-BENCHES = $(BUILD)/tests/bench/floor $(BUILD)/tests/bench/sink
+BENCHES = $(call prog,$(wildcard tests/bench/*.c))
 
 programs-for-tests: $(PROGRAMS) $(TESTS)
 
@@ -110,6 +110,7 @@ bench: ## CPU, memory and rate beside the floor program; BENCH='--quick' for a t
 	@tests/setup.sh bench
 	@$(MAKE) -s all $(BENCHES)
 	@python3 tests/bench/run.py --build $(BUILD) $(BENCH)
+	@python3 tests/bench/sockets.py --build $(BUILD) $(BENCH)
 
 bench-many: ## 10,000 followed files, quiet and with one of them busy
 	@tests/setup.sh bench
@@ -120,6 +121,11 @@ torture-tail: ## rotations, kills and a bad endpoint, and nothing lost; TORTURE=
 	@tests/setup.sh
 	@$(MAKE) -s all
 	@TAILRACE_BUILD=$(abspath $(BUILD)) tests/.venv/bin/python tests/torture/tail.py $(TORTURE)
+
+torture-socket: ## 64 clients, kills and a bad endpoint: what was acknowledged arrives; TORTURE='--kills 200 --seed N'
+	@tests/setup.sh
+	@$(MAKE) -s all
+	@TAILRACE_BUILD=$(abspath $(BUILD)) tests/.venv/bin/python tests/torture/socket.py $(TORTURE)
 
 week: ## seven days of rotation of 50 files, hours made short: memory and descriptors must not grow
 	@tests/setup.sh
@@ -142,7 +148,7 @@ install: all ## install the programs, manuals and the unit below DESTDIR
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/tailrace.1
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/tailrace.yaml.5
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/tailraced.8
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/tailraced.service
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/tailraced.service systemd/tailraced.socket
 	install -D -m 644 systemd/tailrace.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tailrace.conf
 	install -D -m 640 conf/tailrace.yaml $(DESTDIR)/etc/tailrace/tailrace.yaml.example
 

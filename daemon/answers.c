@@ -144,6 +144,44 @@ static void put_followed(struct buf *out, const struct source *src, const struct
                size, fo->input.origin.read_at, delivered, lag_age_ms(&fo->lag, delivered, now_ms));
 }
 
+/* A socket's bytes are those of its stream's spool, which it may share with others. */
+static void put_inlet(struct buf *out, struct inlet *in, uint64_t now_ms)
+{
+    const struct listen_counts *n = inlet_counts(in);
+    struct stream *st = inlet_stream(in);
+    uint64_t end = spool_end(st->spool), delivered = spool_origin(st->spool)->delivered;
+    buf_putc(out, '{');
+    put_text(out, "source", inlet_name(in));
+    buf_putc(out, ',');
+    put_path(out, inlet_path(in));
+    buf_putc(out, ',');
+    put_text(out, "state", inlet_state(in));
+    put_identity(out, 0, 0);
+    buf_printf(out,
+               ",\"size\":%" PRIu64 ",\"read\":%" PRIu64 ",\"delivered\":%" PRIu64
+               ",\"behind_ms\":%" PRIu64 "}\n{",
+               end, spool_origin(st->spool)->read_at, delivered,
+               lag_age_ms(&st->spool_lag, delivered, now_ms));
+    put_text(out, "socket", inlet_name(in));
+    buf_printf(out,
+               ",\"clients\":%" PRIu64 ",\"accepted\":%" PRIu64 ",\"refused\":%" PRIu64
+               ",\"turned_away\":%" PRIu64 ",\"cut_off\":%" PRIu64 "}\n",
+               n->clients, n->accepted, n->refused, n->turned_away, n->cut_off);
+}
+
+static void put_spool(struct buf *out, const struct stream *st)
+{
+    const char *failed = st->spool != NULL ? spool_failed(st->spool) : NULL;
+    if (st->spool == NULL)
+        return;
+    buf_printf(out, ",\"spool_capacity\":%" PRIu64 ",\"spool_synced\":%" PRIu64,
+               spool_capacity(st->spool), spool_safe(st->spool, SPOOL_DURABLE));
+    if (failed != NULL) {
+        buf_putc(out, ',');
+        put_text(out, "spool_failed", failed);
+    }
+}
+
 static void put_stream(struct buf *out, const struct stream *st)
 {
     const struct stats *t = pipeline_stats(st->pipeline);
@@ -152,6 +190,7 @@ static void put_stream(struct buf *out, const struct stream *st)
 #define COUNTER(name, sentence) buf_printf(out, ",\"" #name "\":%" PRIu64, t->name);
     STATS(COUNTER)
 #undef COUNTER
+    put_spool(out, st);
     buf_puts(out, "}\n");
 }
 
@@ -167,6 +206,10 @@ static void answer_sources(struct service *s, struct buf *out)
             if (f->owner != NULL)
                 put_followed(out, src, f, f->owner, now_ms);
         }
+    }
+    LIST_FOR(it, save, &s->inlets)
+    {
+        put_inlet(out, inlet_of(it), now_ms);
     }
     LIST_FOR(it, save, &s->streams)
     {

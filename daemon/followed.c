@@ -74,18 +74,26 @@ static struct followed *followed_new(struct source *src, struct tail_file *f)
 static bool has_other_bytes(const struct ledger_file *entry)
 {
     const struct position *at = &entry->at;
+    const struct fingerprint *known = at->offset > 0 ? &at->tail : &at->head;
+    off_t begin = at->offset > 0 ? (off_t)(at->offset - at->tail.n) : 0;
     char bytes[FINGERPRINT_MAX];
     struct stat st;
     int fd = open(entry->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return false;
     bool itself = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == at->inode;
-    ssize_t got = itself ? pread(fd, bytes, at->tail.n, (off_t)(at->offset - at->tail.n)) : -1;
+    ssize_t got = itself ? pread(fd, bytes, known->n, begin) : -1;
     close(fd);
     if (got < 0)
         return false;
-    struct fingerprint tail = fingerprint_of(bytes, (size_t)got);
-    return !fingerprint_eq(&tail, &at->tail);
+    struct fingerprint found = fingerprint_of(bytes, (size_t)got);
+    return !fingerprint_eq(&found, known);
+}
+
+/* So many bytes that are the same are no chance. */
+static bool is_telling(const struct position *at)
+{
+    return at->offset >= COPY_FIRST || at->head.n >= COPY_FIRST;
 }
 
 /* The entry of a file that is about to be displaced, and whose copy is f. For a file with the inode
@@ -100,7 +108,7 @@ static struct ledger_file *displaced_later(struct source *src, struct tail_file 
         struct ledger_file *entry = CONTAINER_OF(it, struct ledger_file, link);
         const struct position *at = &entry->at;
         bool other = at->head.n == FINGERPRINT_MAX && !fingerprint_eq(&head, &at->head);
-        if (entry->live || at->offset < COPY_FIRST || other || !tail_holds(f, at) ||
+        if (entry->live || !is_telling(at) || other || !tail_holds(f, at) ||
             !has_other_bytes(entry))
             continue;
         ledger_displace(entry);
@@ -128,26 +136,31 @@ static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
     }
     entry = ledger_find_displaced(src->ledger, NULL);
     for (; entry != NULL; entry = ledger_find_displaced(src->ledger, entry))
-        if (entry->at.offset >= COPY_FIRST && tail_holds(f, &entry->at))
+        if (is_telling(&entry->at) && tail_holds(f, &entry->at))
             break;
     if (entry == NULL && reused)
         entry = displaced_later(src, f);
-    return entry != NULL ? entry : blank;
+    if (entry == NULL)
+        return blank;
+    if (blank != NULL) /* from a life that ended before the original was truncated */
+        ledger_drop(blank);
+    return entry;
 }
 
-/* A file that has become shorter is displaced before any file is looked at: a copy of it may have
- * the inode of a file long gone, and then be looked at first. */
-bool followed_knows(void *ctx, uint64_t inode, uint64_t size)
+/* In the order in which they were found: a file comes before its copy. And one that has become
+ * shorter is displaced before any is looked at: a copy of it may have the inode of a file long
+ * gone, and then be looked at first. */
+uint64_t followed_knows(void *ctx, uint64_t inode, uint64_t size)
 {
     struct source *src = ctx;
     struct ledger_file *entry = NULL;
-    bool known = false;
+    uint64_t latest = 0;
     while ((entry = ledger_find(src->ledger, inode, entry)) != NULL) {
-        known |= entry->at.offset > 0;
+        latest = entry->id > latest ? entry->id : latest;
         if (entry->at.offset > size)
             ledger_displace(entry);
     }
-    return known;
+    return latest;
 }
 
 /* Behind the last line end, so that a half-written line is not cut: at most max_record back. */
@@ -178,6 +191,16 @@ static bool is_too_old(const struct source *src, const struct tail_file *f)
     return limit_ms > 0 && written_ms + limit_ms < service_now(src->service).wall_ms;
 }
 
+/* Of a file that begins at 0; who else it might be taken for is not known if it is being written
+ * anew just now. */
+static struct position beginning_of(struct tail_file *f)
+{
+    struct position at = {0};
+    if (!tail_position(f, 0, &at))
+        at = (struct position){.device = f->device, .inode = f->inode};
+    return at;
+}
+
 static struct ledger_file *begin_anew(struct source *src, struct tail_file *f, uint64_t offset)
 {
     struct ledger_file *entry = ledger_add(src->ledger, f->path);
@@ -186,9 +209,20 @@ static struct ledger_file *begin_anew(struct source *src, struct tail_file *f, u
     bool ok = tail_seek(f, offset) && tail_position(f, offset, &entry->at);
     if (!ok) {
         tail_seek(f, 0);
-        entry->at = (struct position){.device = f->device, .inode = f->inode};
+        entry->at = beginning_of(f);
     }
     return entry;
+}
+
+/* The entry of a file that was truncated goes on as that of its copy, and from now on the copy is
+ * known by its own inode: the truncated file may grow until nothing shows any more that it was. And
+ * a file that was short when it was found may have bytes by now that it can be known by. */
+static void identify(struct ledger_file *entry, struct tail_file *f)
+{
+    struct position at = entry->at;
+    bool vague = at.inode != f->inode || at.head.n < COPY_FIRST;
+    if (vague && tail_position(f, at.offset, &at))
+        entry->at = at;
 }
 
 static void start_followed(struct source *src, struct followed *fo, struct ledger_file *entry)
@@ -225,10 +259,24 @@ bool followed_found(void *ctx, struct tail_file *f)
         return false;
     }
     start_followed(src, fo, entry);
+    identify(entry, f);
     f->owner = fo;
     log_info(log_msg("following"), log_s("source", src->name), log_s("path", f->path),
              log_u("offset", f->read_at));
     return true;
+}
+
+/* In an outage nothing is delivered, and yet the next checkpoint must know what is there: by that a
+ * start after a kill counts it if it is gone, or finds it if it was renamed. */
+void followed_note_size(struct followed *fo)
+{
+    struct ledger_file *entry = fo->entry;
+    if (entry->size >= fo->file->known_end)
+        return;
+    entry->size = fo->file->known_end;
+    identify(entry, fo->file);
+    ledger_touch(entry);
+    fo->source->service->dirty = true;
 }
 
 static void out_of_memory(void)
@@ -244,7 +292,7 @@ void followed_start_again(struct source *src, struct tail_file *f)
     struct followed *old = followed_of(f), *fo = followed_new(src, f);
     if (fo == NULL)
         out_of_memory();
-    old->entry->at = (struct position){.device = f->device, .inode = f->inode};
+    old->entry->at = beginning_of(f);
     ledger_touch(old->entry);
     start_followed(src, fo, old->entry);
     followed_retire(old);
@@ -297,7 +345,7 @@ void followed_copied(void *ctx, struct tail_file *from, struct tail_file *to)
     struct ledger_file *entry = fo != NULL ? ledger_add(src->ledger, from->path) : NULL;
     if (entry == NULL)
         out_of_memory();
-    entry->at = (struct position){.device = from->device, .inode = from->inode};
+    entry->at = beginning_of(from);
     start_followed(src, fo, entry);
     from->owner = fo;
 }

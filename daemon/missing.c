@@ -6,18 +6,32 @@
 #include "daemon/service_in.h"
 
 /* What nobody can have any more is said, and counted. */
-static void miss(struct source *src, const char *path, uint64_t bytes, const char *why)
+static void miss(struct source *src, const char *path, uint64_t inode, uint64_t offset,
+                 uint64_t bytes, const char *why)
 {
     struct stats *stats = pipeline_stats(src->stream->pipeline);
     stats->missing_files++;
     stats->missing_bytes += bytes;
     log_warn(log_msg("bytes that were not read are gone"), log_s("source", src->name),
-             log_s("path", path), log_u("bytes", bytes), log_s("why", why));
+             log_s("path", path), log_u("inode", inode), log_u("offset", offset),
+             log_u("bytes", bytes), log_s("why", why));
 }
 
-void source_missed(void *ctx, struct tail_file *f, uint64_t bytes, const char *why)
+void source_missed(void *ctx, struct tail_file *f, uint64_t offset, uint64_t bytes, const char *why)
 {
-    miss(ctx, f->path, bytes, why);
+    miss(ctx, f->path, f->inode, offset, bytes, why);
+}
+
+/* Somebody else has the inode now. */
+static bool is_reused(const struct ledger_file *entry)
+{
+    LIST_FOR(it, save, &entry->source->files)
+    {
+        const struct ledger_file *other = CONTAINER_OF(it, struct ledger_file, link);
+        if (other->live && other->at.inode == entry->at.inode)
+            return true;
+    }
+    return !list_empty(&entry->displaced);
 }
 
 /* Its path leads elsewhere, or nowhere; what cannot be looked at may still be there. */
@@ -26,7 +40,7 @@ static bool is_gone(const struct ledger_file *entry)
     struct stat st;
     if (stat(entry->path, &st) != 0)
         return errno == ENOENT || errno == ENOTDIR;
-    return st.st_ino != entry->at.inode || !list_empty(&entry->displaced);
+    return st.st_ino != entry->at.inode || is_reused(entry);
 }
 
 /* Files that were deleted, packed or renamed out of the glob while nobody looked: what was known
@@ -39,7 +53,7 @@ void source_miss_gone(struct source *src)
         struct ledger_file *entry = CONTAINER_OF(it, struct ledger_file, link);
         if (entry->live || entry->size <= entry->at.offset || !is_gone(entry))
             continue;
-        miss(src, entry->path, entry->size - entry->at.offset,
+        miss(src, entry->path, entry->at.inode, entry->at.offset, entry->size - entry->at.offset,
              "gone while tailraced was not running");
         entry->size = entry->at.offset;
         ledger_touch(entry);
@@ -53,7 +67,8 @@ void source_miss_deleted(struct source *src, struct tail_file *f)
     uint64_t delivered = followed_of(f)->input.origin.delivered;
     if (f->known_end <= delivered)
         return;
-    miss(src, f->path, f->known_end - delivered, "deleted, and tailraced stops following it");
+    miss(src, f->path, f->inode, delivered, f->known_end - delivered,
+         "deleted, and tailraced stops following it");
     f->known_end = delivered; /* told */
 }
 
@@ -69,6 +84,9 @@ void source_take_leave(struct source *src)
         if (tail_is_deleted(f)) {
             source_miss_deleted(src, f);
             size = followed_of(f)->input.origin.delivered; /* the next start has nothing to add */
+        } else if (entry->at.offset == 0) {
+            tail_position(f, 0,
+                          &entry->at); /* by which it can be found, though nothing is delivered */
         }
         if (entry->size != size) {
             entry->size = size;

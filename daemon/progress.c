@@ -31,23 +31,37 @@ static void draw_bar(char bar[BAR_CELLS + 1], uint64_t done, uint64_t all)
     bar[BAR_CELLS] = '\0';
 }
 
+static int print_known(char *line, size_t size, const struct progress_facts *f, uint64_t ms)
+{
+    uint64_t left_s = f->bytes_done > 0 && f->bytes > f->bytes_done
+                          ? (f->bytes - f->bytes_done) * ms / f->bytes_done / 1000
+                          : 0;
+    char bar[BAR_CELLS + 1];
+    draw_bar(bar, f->bytes_done, f->bytes);
+    return snprintf(line, size,
+                    "[%s] %u/%u files  %.1f/%.1f MiB  %llu records  %.0f/s  %llu:%02llu left", bar,
+                    f->files_done, f->files, (double)f->bytes_done / (double)MIB,
+                    (double)f->bytes / (double)MIB, (unsigned long long)f->records_done,
+                    (double)f->records_done * 1000 / (double)ms, (unsigned long long)(left_s / 60),
+                    (unsigned long long)(left_s % 60));
+}
+
+static int print_endless(char *line, size_t size, const struct progress_facts *f, uint64_t ms)
+{
+    return snprintf(line, size, "%.1f MiB  %llu records  %.0f/s",
+                    (double)f->bytes_done / (double)MIB, (unsigned long long)f->records_done,
+                    (double)f->records_done * 1000 / (double)ms);
+}
+
 void progress_show(struct progress *p, uint64_t now_ms, const struct progress_facts *f, bool last)
 {
     if (!p->on || (!last && now_ms < p->next_ms))
         return;
     p->next_ms = now_ms + PROGRESS_EVERY_MS;
     uint64_t ms = now_ms - p->started_ms + 1;
-    double per_s = (double)f->records_done * 1000 / (double)ms;
-    uint64_t left_s = f->bytes_done > 0 && f->bytes > f->bytes_done
-                          ? (f->bytes - f->bytes_done) * ms / f->bytes_done / 1000
-                          : 0;
-    char bar[BAR_CELLS + 1], line[256];
-    draw_bar(bar, f->bytes_done, f->bytes);
-    int n = snprintf(line, sizeof line,
-                     "[%s] %u/%u files  %.1f/%.1f MiB  %llu records  %.0f/s  %llu:%02llu left", bar,
-                     f->files_done, f->files, (double)f->bytes_done / (double)MIB,
-                     (double)f->bytes / (double)MIB, (unsigned long long)f->records_done, per_s,
-                     (unsigned long long)(left_s / 60), (unsigned long long)(left_s % 60));
+    char line[256];
+    int n = f->endless ? print_endless(line, sizeof line, f, ms)
+                       : print_known(line, sizeof line, f, ms);
     if (n < 0)
         return;
     size_t width = min_size(min_size((size_t)n, sizeof line - 1), terminal_width() - 1);

@@ -1,5 +1,5 @@
 /* progress.h - one line on a terminal that says how far a `--once` run is: files, bytes, records,
- * rate, time left.
+ * rate, time left. Where no end is known, it says what is done and the rate.
  *
  * progress_init looks whether stderr is a terminal; if not, nothing is ever written. progress_show
  * draws at most every PROGRESS_EVERY_MS (or when `last`, which also ends the line); progress_due
@@ -20,6 +20,7 @@ struct progress {
 struct progress_facts {
     unsigned files, files_done;
     uint64_t bytes, bytes_done;
+    bool endless; /* nobody knows how many bytes there will be */
     uint64_t records_done;
 };
 

@@ -16,7 +16,7 @@
 
 static bool is_wanted(const struct source *src, const struct ledger_file *entry)
 {
-    return !entry->live && entry->at.offset > 0 && tail_matches(src->tail, entry->path);
+    return !entry->live && entry->at.head.n > 0 && tail_matches(src->tail, entry->path);
 }
 
 static char *directory_of(const char *path)

@@ -69,16 +69,19 @@ static bool make_shapes(struct service *s, struct plan *p, struct err *e)
     return true;
 }
 
-/* Streams that the old configuration does not have. On failure those made are closed again. */
+/* Streams that the old configuration does not have, and spools that are needed now. On failure
+ * those made are closed again. */
 static bool make_streams(struct service *s, struct plan *p, struct err *e)
 {
     uint32_t first = s->next_stream_id;
     for (size_t i = 0; i < p->config->streams_n; i++) {
         const struct config_stream *c = &p->config->streams[i];
-        if (stream_find(s, c->name) != NULL)
+        struct stream *st = stream_find(s, c->name);
+        if (st != NULL && spooling_open(st, p->config, c, e))
             continue;
-        struct stream *st = stream_new(s, c, e);
-        if (st != NULL && stream_configure(st, p->config, c, e))
+        st = st == NULL ? stream_new(s, c, e) : NULL;
+        if (st != NULL && stream_configure(st, p->config, c, e) &&
+            spooling_open(st, p->config, c, e))
             continue;
         LIST_FOR(it, save, &s->streams)
         {
@@ -105,7 +108,7 @@ static bool same_excludes(const struct config_source *a, const struct config_sou
 static bool is_kept(struct service *s, const struct config_source *c)
 {
     const struct source *src = source_find(s, c->name);
-    return src != NULL && strcmp(src->config->file, c->file) == 0 &&
+    return src != NULL && c->file != NULL && strcmp(src->config->file, c->file) == 0 &&
            strcmp(src->config->stream_name, c->stream_name) == 0 &&
            src->config->shape.max_record == c->shape.max_record &&
            src->config->watch_poll == c->watch_poll && same_excludes(src->config, c);
@@ -137,10 +140,13 @@ static void swap_streams(struct service *s, const struct config *config)
         if (c == NULL) {
             st->leaving = true;
             pipeline_drain(st->pipeline, true);
-        } else if (!stream_configure(st, config, c, &e)) {
+            continue;
+        }
+        if (st->spool != NULL)
+            spool_set_sync(st->spool, c->sync_ms);
+        if (!stream_configure(st, config, c, &e))
             log_error(log_msg("a stream keeps some of its old options"), log_s("stream", st->name),
                       log_s("why", e.text));
-        }
     }
 }
 
@@ -153,6 +159,13 @@ static void close_sources(struct service *s, const struct config *config)
         if (c == NULL || !is_kept(s, c))
             source_close(src);
     }
+    LIST_FOR(it, save, &s->inlets)
+    {
+        struct inlet *in = inlet_of(it);
+        const struct config_source *c = find_config(config, inlet_name(in));
+        if (c == NULL || !inlet_is_kept(in, c))
+            inlet_close(in);
+    }
 }
 
 static void swap_sources(struct service *s, struct plan *p)
@@ -160,16 +173,20 @@ static void swap_sources(struct service *s, struct plan *p)
     for (size_t i = 0; i < p->config->sources_n; i++) {
         const struct config_source *c = &p->config->sources[i];
         struct source *src = source_find(s, c->name);
+        struct inlet *in = inlet_find(s, c->name);
         struct err e;
+        bool taken = true;
         if (src != NULL)
             source_reshape(src, c, p->shapes[i]);
-        else if ((src = source_new(s, c, stream_find(s, c->stream_name), p->shapes[i], &e)) != NULL)
-            source_steer(src);
+        else if (in != NULL)
+            inlet_reshape(in, c, p->shapes[i]);
+        else
+            taken = source_open(s, c, p->shapes[i], &e);
+        if (taken)
+            p->shapes[i] = NULL;
         else
             log_error(log_msg("a source cannot be started"), log_s("source", c->name),
                       log_s("why", e.text));
-        if (src != NULL)
-            p->shapes[i] = NULL;
     }
 }
 
@@ -190,6 +207,8 @@ static void keep_fixed(const struct config *before, struct config *after)
         const struct config_stream *old = find_stream_config(before, after->streams[i].name);
         if (old != NULL)
             after->streams[i].buffer_bytes = old->buffer_bytes;
+        if (old != NULL)
+            after->streams[i].spool_bytes = old->spool_bytes;
     }
 }
 

@@ -40,6 +40,12 @@ void service_status(struct service *s)
         if (src->stalled)
             buf_printf(&text, "; %s waits for room in the dead letters", src->name);
     }
+    LIST_FOR(it, save, &s->streams)
+    {
+        const struct stream *st = CONTAINER_OF(it, struct stream, link);
+        if (st->spool != NULL && spool_failed(st->spool) != NULL)
+            buf_printf(&text, "; the spool of %s has failed, nothing is acknowledged", st->name);
+    }
     const char *line = buf_cstr(&text);
     if (line != NULL)
         notify_send(&s->notify, "STATUS=%s", line);
@@ -106,6 +112,7 @@ static int once_exit_code(struct service *s)
 
 static void on_service_closed(struct service *s)
 {
+    activation_release(&s->activation);
     creds_release(&s->creds);
     notify_release(&s->notify);
     statedir_close(&s->statedir);
@@ -139,6 +146,10 @@ static void close_all(struct service *s)
     {
         source_close(CONTAINER_OF(it, struct source, link));
     }
+    LIST_FOR(it, save, &s->inlets)
+    {
+        inlet_close(inlet_of(it));
+    }
     LIST_FOR(it, save, &s->streams)
     {
         stream_close(CONTAINER_OF(it, struct stream, link));
@@ -161,7 +172,8 @@ static bool all_delivered(struct service *s)
 {
     LIST_FOR(it, save, &s->streams)
     {
-        if (!pipeline_empty(CONTAINER_OF(it, struct stream, link)->pipeline))
+        const struct stream *st = CONTAINER_OF(it, struct stream, link);
+        if (!pipeline_empty(st->pipeline) || !spooling_is_over(st))
             return false;
     }
     return true;
@@ -172,6 +184,10 @@ static void steer_all(struct service *s)
     LIST_FOR(it, save, &s->sources)
     {
         source_steer(CONTAINER_OF(it, struct source, link));
+    }
+    LIST_FOR(it, save, &s->inlets)
+    {
+        inlet_steer(inlet_of(it));
     }
 }
 
@@ -187,7 +203,10 @@ static void drain_all(struct service *s)
 {
     LIST_FOR(it, save, &s->streams)
     {
-        pipeline_drain(CONTAINER_OF(it, struct stream, link)->pipeline, true);
+        struct stream *st = CONTAINER_OF(it, struct stream, link);
+        pipeline_drain(st->pipeline, true);
+        if (st->spool != NULL)
+            spool_finish(st->spool);
     }
 }
 
@@ -229,6 +248,17 @@ static void on_hup(uv_signal_t *handle, int signum)
         service_reload(s);
 }
 
+static bool spools_are_quiet(struct service *s)
+{
+    LIST_FOR(it, save, &s->streams)
+    {
+        const struct stream *st = CONTAINER_OF(it, struct stream, link);
+        if (st->spool != NULL && !spool_is_quiet(st->spool))
+            return false;
+    }
+    return true;
+}
+
 /* DRAINING -> SAVING when all is delivered or time is up; SAVING -> CLOSING when the checkpoint
  * is. */
 static uint64_t stop_turn(struct service *s, struct now now)
@@ -245,7 +275,8 @@ static uint64_t stop_turn(struct service *s, struct now now)
         saving_turn(s, now); /* it may save at once now */
     }
     if (s->state == SERVICE_SAVING) {
-        if (!saving_done(s) && now.mono_ms < s->stop_at_ms)
+        bool done = saving_done(s) && spools_are_quiet(s);
+        if (!done && now.mono_ms < s->stop_at_ms)
             return s->stop_at_ms;
         if (!saving_done(s)) {
             log_error(log_msg("ending without the last checkpoint; what it would have said is "
@@ -311,8 +342,11 @@ static uint64_t pump_streams(struct service *s, struct now now)
     LIST_FOR(it, save, &s->streams)
     {
         struct stream *st = CONTAINER_OF(it, struct stream, link);
+        spooling_turn(st, now); /* into the ring what was written */
         next = min_u64(next, pipeline_pump(st->pipeline, now));
-        if (st->leaving && pipeline_empty(st->pipeline) && list_empty(pipeline_moved(st->pipeline)))
+        next = min_u64(next, spooling_turn(st, now)); /* and to the disk what was delivered */
+        if (st->leaving && pipeline_empty(st->pipeline) && spooling_is_over(st) &&
+            list_empty(pipeline_moved(st->pipeline)))
             stream_close(st);
     }
     return next;
@@ -327,7 +361,9 @@ static void service_turn(struct service *s)
 {
     uv_update_time(&s->loop);
     struct now now = service_now(s);
+    inlets_turn(s, now);
     uint64_t next = pump_streams(s, now);
+    next = min_u64(next, inlets_answer(s, now));
     next = min_u64(next, saving_turn(s, now));
     next = min_u64(next, creds_turn(s, now));
     next = min_u64(next, stall_turn(s, now));
@@ -432,9 +468,23 @@ static bool open_streams(struct service *s, struct err *e)
     for (size_t i = 0; i < s->config->streams_n; i++) {
         const struct config_stream *c = &s->config->streams[i];
         struct stream *st = stream_new(s, c, e);
-        if (st == NULL || !stream_configure(st, s->config, c, e))
+        if (st == NULL || !stream_configure(st, s->config, c, e) ||
+            !spooling_open(st, s->config, c, e))
             return false;
     }
+    return true;
+}
+
+/* With --once only files are read: a socket has no end. */
+bool source_open(struct service *s, const struct config_source *c, struct shape *shape,
+                 struct err *e)
+{
+    struct stream *st = stream_find(s, c->stream_name);
+    if (c->socket.path == NULL)
+        return source_new(s, c, st, shape, e) != NULL;
+    if (!s->options.once)
+        return inlet_new(s, c, st, shape, e) != NULL;
+    shape_free(shape);
     return true;
 }
 
@@ -445,7 +495,7 @@ static bool open_sources(struct service *s, struct err *e)
         struct shape *shape = source_shape(s, &c->shape, e);
         if (shape == NULL)
             return false;
-        if (source_new(s, c, stream_find(s, c->stream_name), shape, e) == NULL) {
+        if (!source_open(s, c, shape, e)) {
             shape_free(shape);
             return false;
         }
@@ -503,9 +553,12 @@ struct service *service_new(struct config *config, const struct service_options 
     }
     s->config = config;
     s->options = *o;
+    s->dirty = true; /* the first checkpoint is what READY waits for */
     list_init(&s->streams);
     list_init(&s->sources);
+    list_init(&s->inlets);
     list_init(&s->retired);
+    activation_init(&s->activation);
     ledger_init(&s->ledger);
     creds_init(&s->creds);
     gethostname(s->host, sizeof s->host - 1);
@@ -522,8 +575,10 @@ struct service *service_new(struct config *config, const struct service_options 
     open_handles(s);
     if (open_devices(s, e)) {
         service_load_creds(s, service_now(s));
-        if (open_streams(s, e) && open_sources(s, e))
+        if (open_streams(s, e) && open_sources(s, e)) {
+            activation_report(&s->activation);
             return s;
+        }
     }
     close_all(s);
     service_end(s);

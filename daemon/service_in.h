@@ -1,8 +1,9 @@
 /* service_in.h - the inside of the household, shared by service.c (the turn), stream.c, source.c,
- * saving.c and reload.c.
+ * inlet.c, spooling.c, saving.c and reload.c.
  *
- *   service ──┬─ stream (one a destination): pipeline, http
+ *   service ──┬─ stream (one a destination): pipeline, http, and spool if sockets feed it
  *             ├─ source (one a glob): shape, tail ── followed (one a file): input, ledger entry
+ *             ├─ inlet (one a socket): shape, listen ── visitor (one a connection): client
  *             └─ ledger, checkpoint store, dead letters, watch, credentials, notify
  *
  * A followed file whose descriptor is closed, but whose records are still in a ring, is `retired`:
@@ -13,15 +14,18 @@
 
 #include <uv.h>
 
+#include "daemon/activation.h"
 #include "daemon/checkpoint.h"
 #include "daemon/control.h"
 #include "daemon/creds.h"
 #include "daemon/deadletter.h"
 #include "daemon/http.h"
 #include "daemon/imds.h"
+#include "daemon/listen.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/progress.h"
+#include "daemon/spoolfile.h"
 #include "daemon/service.h"
 #include "daemon/statedir.h"
 #include "daemon/tail.h"
@@ -31,6 +35,7 @@
 #include "lib/lag.h"
 #include "lib/ledger.h"
 #include "lib/pipeline.h"
+#include "lib/spool.h"
 
 #define SAVE_EVERY_MS     1000  /* checkpoints, when something moved */
 #define EXPIRE_EVERY_MS   3600000 /* looking for entries that are too old: it walks them all */
@@ -46,6 +51,9 @@ struct stream {
     uint32_t id;
     struct pipeline *pipeline;
     struct http *http;
+    struct spool *spool; /* NULL: no socket feeds it, nor has left anything behind */
+    struct spoolfile *spoolfile;
+    struct lag spool_lag;
     bool paused;  /* by its pipeline */
     bool leaving; /* no longer configured: drains, then closes */
     struct log_limit trouble;
@@ -121,7 +129,8 @@ struct service {
     uint64_t next_creds_ms;
     struct log_limit creds_trouble;
 
-    struct list streams, sources, retired;
+    struct list streams, sources, inlets, retired;
+    struct activation activation;
     uint32_t next_stream_id;
     uint64_t next_stall_ms;
     uint64_t stop_at_ms; /* draining: the deadline */
@@ -136,6 +145,9 @@ void service_fail(struct service *s, int exit_code); /* stop, with this exit cod
 void on_device_closed(void *service);
 void service_status(struct service *s);
 void service_saved(struct service *s); /* a checkpoint is durable */
+/* A tail or a socket. True: the shape is taken over. */
+bool source_open(struct service *s, const struct config_source *c, struct shape *shape,
+                 struct err *e);
 
 /* stream.c */
 struct stream *stream_new(struct service *s, const struct config_stream *c, struct err *e);
@@ -163,14 +175,16 @@ static inline struct followed *followed_of(const struct tail_file *f)
 {
     return f->owner;
 }
-bool followed_knows(void *source, uint64_t inode, uint64_t size);
+uint64_t followed_knows(void *source, uint64_t inode, uint64_t size);
 bool followed_found(void *source, struct tail_file *f);
 void followed_start_again(struct source *src, struct tail_file *f);
 void followed_copied(void *source, struct tail_file *from, struct tail_file *to);
 void followed_retire(struct followed *fo);
+void followed_note_size(struct followed *fo); /* bytes were read that the ledger does not know of */
 
 /* missing.c */
-void source_missed(void *source, struct tail_file *f, uint64_t bytes, const char *why);
+void source_missed(void *source, struct tail_file *f, uint64_t offset, uint64_t bytes,
+                   const char *why);
 void source_miss_gone(struct source *src);
 void source_miss_deleted(struct source *src, struct tail_file *f);
 
@@ -181,6 +195,31 @@ void source_recover(struct source *src);
 void saving_open(struct service *s);
 uint64_t saving_turn(struct service *s, struct now now); /* the next deadline */
 bool saving_done(const struct service *s);               /* nothing new, nothing under way */
+
+/* spooling.c: a stream's spool. */
+bool spooling_open(struct stream *st, const struct config *config, const struct config_stream *c,
+                   struct err *e);
+uint64_t spooling_turn(struct stream *st, struct now now);
+bool spooling_is_over(const struct stream *st); /* nothing in it waits for delivery */
+
+/* inlet.c */
+struct inlet;
+struct inlet *inlet_new(struct service *s, const struct config_source *c, struct stream *st,
+                        struct shape *shape, struct err *e);
+void inlet_reshape(struct inlet *in, const struct config_source *c, struct shape *shape);
+bool inlet_is_kept(const struct inlet *in, const struct config_source *c);
+void inlet_steer(struct inlet *in);
+void inlet_close(struct inlet *in);
+const char *inlet_name(const struct inlet *in);
+const char *inlet_path(const struct inlet *in);
+const char *inlet_state(const struct inlet *in); /* a word for people */
+struct stream *inlet_stream(const struct inlet *in);
+const struct listen_counts *inlet_counts(const struct inlet *in);
+struct inlet *inlet_find(struct service *s, const char *name);
+struct inlet *inlet_of(struct list *link);   /* in service.inlets */
+void inlets_turn(struct service *s, struct now now); /* who waited for room goes on */
+/* What is safe now is told; the deadline is now if somebody need not wait any more. */
+uint64_t inlets_answer(struct service *s, struct now now);
 
 /* answers.c */
 void answers_open(struct service *s);

@@ -75,6 +75,7 @@ static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str byt
             followed_start_again(src, f);
         return TAIL_GO_ON;
     }
+    followed_note_size(fo);
     lag_seen(&fo->lag, f->read_at + bytes.n, in->origin.delivered, uv_now(&src->service->loop));
     enum input_result result =
         input_feed(in, service_now(src->service), bytes, at_end, tail_quiet_ms(f), used);

@@ -36,27 +36,45 @@ static void on_answer(void *ctx, unsigned slot, const struct http_result *result
     pipeline_answer(st->pipeline, slot, result->status, result->body);
 }
 
+/* Where the record came from. The reason of what was dead before it was put into a spool begins
+ * with the name of its source (lib/client.h). */
+static void name_origin(const struct stream *st, const struct record *rec,
+                        struct deadletter_record *r)
+{
+    if (st->spool == NULL || rec->origin != spool_origin(st->spool)) {
+        const struct followed *f = origin_of(rec);
+        r->source = f->source_name;
+        r->path = f->path;
+        r->inode = f->inode;
+        return;
+    }
+    r->path = spoolfile_path(st->spoolfile);
+    r->source = st->name;
+    struct str key = record_key(rec);
+    const char *end = key.n > 0 ? memchr(key.p, '\0', key.n) : NULL;
+    if (rec->kind == RECORD_DEAD && end != NULL) {
+        r->source = key.p;
+        r->reason = end + 1;
+    }
+}
+
 static void do_dead_letter(void *ctx, const struct record *rec, const char *reason, uint64_t token)
 {
     struct stream *st = ctx;
     struct service *s = st->service;
-    const struct followed *f = origin_of(rec);
-    struct str data = record_data(rec);
-    uint64_t held;
-    if (log_limit(&s->dead_trouble, uv_now(&s->loop), 1000, &held))
-        log_warn(log_msg("dead letter"), log_s("source", f->source_name), log_s("path", f->path),
-                 log_u("offset", rec->begin), log_s("reason", reason), log_u("held_back", held));
-    const struct deadletter_record r = {
-        .source = f->source_name,
+    struct deadletter_record r = {
         .stream = st->name,
-        .path = f->path,
         .reason = reason,
-        .inode = f->inode,
         .offset = rec->begin,
         .size = rec->end - rec->begin,
-        .data = data,
+        .data = record_data(rec),
         .wall_ms = service_now(s).wall_ms,
     };
+    name_origin(st, rec, &r);
+    uint64_t held;
+    if (log_limit(&s->dead_trouble, uv_now(&s->loop), 1000, &held))
+        log_warn(log_msg("dead letter"), log_s("source", r.source), log_s("path", r.path),
+                 log_u("offset", r.offset), log_s("reason", r.reason), log_u("held_back", held));
     deadletter_store(s->deadletter, &r, (uint64_t)st->id << TOKEN_BITS | token);
 }
 
@@ -85,6 +103,8 @@ static void do_steer(void *ctx, bool pause)
 {
     struct stream *st = ctx;
     st->paused = pause;
+    if (st->spool != NULL)
+        spool_pause(st->spool, pause);
     LIST_FOR(it, save, &st->service->sources)
     {
         struct source *src = CONTAINER_OF(it, struct source, link);
@@ -216,6 +236,7 @@ static void stream_free(struct stream *st)
             list_del(it); /* the origins outlive the list's head */
         }
     pipeline_free(st->pipeline);
+    spool_free(st->spool);
     free(st->name);
     free(st);
 }
@@ -251,10 +272,19 @@ static void on_stream_closed(void *ctx)
     on_device_closed(s);
 }
 
+static void on_http_closed(void *ctx)
+{
+    struct stream *st = ctx;
+    if (st->spoolfile != NULL)
+        spoolfile_close(st->spoolfile, on_stream_closed, st);
+    else
+        on_stream_closed(st);
+}
+
 void stream_close(struct stream *st)
 {
     list_del(&st->link);
-    http_close(st->http, on_stream_closed, st);
+    http_close(st->http, on_http_closed, st);
 }
 
 struct stream *stream_find(struct service *s, const char *name)

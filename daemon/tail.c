@@ -405,7 +405,7 @@ void tail_gone(struct tail_file *f, bool search)
         return;
     }
     if (f->news || unread > 0)
-        t->ops.missed(t->ops.ctx, f, unread, "gone while its descriptor was closed");
+        t->ops.missed(t->ops.ctx, f, f->read_at, unread, "gone while its descriptor was closed");
     tail_forget(f);
 }
 

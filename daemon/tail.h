@@ -11,8 +11,8 @@
  * lets it read: a tail is born paused. tail_close ends it, and `lost` is told for every file.
  *
  * Told upward (struct tail_ops), never from inside tail_new or tail_seek:
- *   knows      does the owner remember this inode, of which the file is so long now? Those files
- *              are looked at first in a scan
+ *   knows      does the owner remember this inode, of which the file is so long now? 0: no. Those
+ *              files are looked at first in a scan, the lowest number first
  *   found      a file was opened; the owner sets f->owner and says where to begin with tail_seek
  *              (default 0). False: not now; the file is closed, and looked at again on the next
  *              scan
@@ -27,7 +27,7 @@
  *              new owner
  *   renamed    the file is known by another path now
  *   settled    asked before a file is closed: is everything that was read of it delivered?
- *   missed     so many bytes (0: nobody knows) that had not been read are gone
+ *   missed     so many bytes (0: nobody knows), from `offset`, that had not been read are gone
  *   lost       the file was closed for good; f is freed afterwards
  *   watch_dir, watch_file, unwatch    as in watch.h
  *   complain   something about a path that a person should know: told once per path and reason, not
@@ -116,7 +116,7 @@ enum tail_verdict { TAIL_GO_ON, TAIL_WAIT };
 
 struct tail_ops {
     void *ctx;
-    bool (*knows)(void *ctx, uint64_t inode, uint64_t size);
+    uint64_t (*knows)(void *ctx, uint64_t inode, uint64_t size);
     bool (*found)(void *ctx, struct tail_file *f);
     enum tail_verdict (*bytes)(void *ctx, struct tail_file *f, struct str bytes, bool at_end,
                                size_t *used);
@@ -124,7 +124,8 @@ struct tail_ops {
     void (*copied)(void *ctx, struct tail_file *from, struct tail_file *to);
     void (*renamed)(void *ctx, struct tail_file *f);
     bool (*settled)(void *ctx, struct tail_file *f);
-    void (*missed)(void *ctx, struct tail_file *f, uint64_t bytes, const char *why);
+    void (*missed)(void *ctx, struct tail_file *f, uint64_t offset, uint64_t bytes,
+                   const char *why);
     void (*lost)(void *ctx, struct tail_file *f);
     int (*watch_dir)(void *ctx, const char *path, bool names);
     int (*watch_file)(void *ctx, int fd);

@@ -95,12 +95,21 @@ static void prove(struct tail_file *f, uint64_t size)
         f->proven = size;
 }
 
+/* There is nothing to know it by. Nor is it read, for bytes may come at any moment, and they are to
+ * be looked at first: an event tells of them. */
+static bool wait_for_bytes(struct tail_file *f)
+{
+    list_del(&f->ready);
+    f->news = false;
+    return true;
+}
+
 bool tail_hold(struct tail_file *f)
 {
     struct tail *t = f->tail;
     uint64_t size = tail_size(f);
-    if (size == 0)
-        return false; /* nothing to read yet, and nothing to know it by */
+    if (size == 0 && !f->orphan)
+        return wait_for_bytes(f);
     f->unproven = false;
     bool ok;
     struct fingerprint first = tail_fingerprint(f, COPY_FIRST, COPY_FIRST, &ok);

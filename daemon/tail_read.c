@@ -66,6 +66,15 @@ bool tail_is_deleted(const struct tail_file *f)
     return f->fd >= 0 && fstat(f->fd, &st) == 0 && st.st_nlink == 0;
 }
 
+/* Up to where the file's first bytes are known. Of one of which little or nothing has been read
+ * they are those that are there, if they are enough to tell it from others. */
+static size_t head_n(const struct tail_file *f)
+{
+    uint64_t size = f->read_at < FINGERPRINT_MAX ? tail_size(f) : 0;
+    bool enough = size >= COPY_FIRST && size > f->read_at;
+    return (size_t)min_u64(enough ? size : f->read_at, FINGERPRINT_MAX);
+}
+
 bool tail_position(struct tail_file *f, uint64_t offset, struct position *at)
 {
     assert(offset <= f->read_at);
@@ -76,7 +85,7 @@ bool tail_position(struct tail_file *f, uint64_t offset, struct position *at)
     }
     bool ok[3];
     struct fingerprint tail = fingerprint_before(f, offset, &ok[1]);
-    struct fingerprint head = fingerprint_before(f, min_u64(f->read_at, FINGERPRINT_MAX), &ok[2]);
+    struct fingerprint head = fingerprint_before(f, head_n(f), &ok[2]);
     /* The proof comes last: if the file is rewritten meanwhile, the others are worth nothing. */
     struct fingerprint before = fingerprint_before(f, f->read_at, &ok[0]);
     if (!ok[0] || !ok[1] || !ok[2] || !fingerprint_eq(&before, &f->before)) {
@@ -192,7 +201,7 @@ static void start_over(struct tail_file *f)
     f->cut = false;
     if (!tail_hand_over(f)) {
         if (unread > 0)
-            t->ops.missed(t->ops.ctx, f, unread, "truncated before it was read");
+            t->ops.missed(t->ops.ctx, f, f->read_at, unread, "truncated before it was read");
         f->read_at = 0;
         f->before = fingerprint_of(NULL, 0);
         t->ops.replaced(t->ops.ctx, f);
@@ -254,7 +263,7 @@ static void see_end(struct tail_file *f, uint64_t end)
 static void miss_what_was_cut(struct tail_file *f, uint64_t end)
 {
     struct tail *t = f->tail;
-    t->ops.missed(t->ops.ctx, f, f->known_end - end, "truncated before it was read");
+    t->ops.missed(t->ops.ctx, f, end, f->known_end - end, "truncated before it was read");
     f->known_end = end;
     f->cut = false;
 }

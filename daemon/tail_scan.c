@@ -213,7 +213,7 @@ void tail_lose_name(struct tail_file *f)
 
 struct candidate {
     char *path;
-    bool known;
+    uint64_t known;
     int64_t mtime_ns;
 };
 
@@ -371,12 +371,13 @@ static void walk_all(struct walk *w)
 
 /* ---- the scan ---- */
 
-/* What is remembered goes first, so that a copy of it is recognised; then the oldest. */
+/* What is remembered goes first, in its order, so that a copy of it is recognised; then the
+ * oldest. */
 static int by_age(const void *a, const void *b)
 {
     const struct candidate *x = a, *y = b;
     if (x->known != y->known)
-        return x->known ? -1 : 1;
+        return x->known - 1 < y->known - 1 ? -1 : 1; /* 0, not remembered, comes last */
     if (x->mtime_ns != y->mtime_ns)
         return x->mtime_ns < y->mtime_ns ? -1 : 1;
     return strcmp(x->path, y->path);

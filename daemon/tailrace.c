@@ -19,6 +19,8 @@ static const struct command commands[] = {
     {"shipped", cli_shipped, "tell whether files are delivered"},
     {"sources", cli_sources, "list the followed files and how far they are"},
     {"rewind", cli_rewind, "send a file again, or skip what is left of it"},
+    {"spool", cli_spool, "look into a spool, repair a damaged one"},
+    {"push", cli_push, "send lines to a source's socket"},
 };
 
 /* A full disk or a closed pipe shows only when the last bytes go out. */

@@ -93,45 +93,6 @@ static void build_streams(struct builder *b, const struct section *root)
     }
 }
 
-static bool is_repeated(const struct yaml *names, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (names->values[k].kind == YAML_SCALAR &&
-            strcmp(names->values[k].text, names->values[i].text) == 0)
-            return true;
-    return false;
-}
-
-/* A sequence of names, each once, such as columns; the option may be missing. */
-static void build_names(struct builder *b, const struct section *s, const char *option, size_t max,
-                        char ***list, size_t *n)
-{
-    const struct yaml *names = yaml_get(s->mapping, option);
-    if (names == NULL)
-        return;
-    if (names->kind != YAML_SEQUENCE || names->n == 0 || names->n > max) {
-        complain(&b->bad, names->line, names->column,
-                 "%s%s: expected a sequence of 1 to %zu names", s->where, option, max);
-        return;
-    }
-    *list = calloc(names->n, sizeof **list);
-    if (*list == NULL) {
-        b->bad.nomem = true;
-        return;
-    }
-    for (size_t i = 0; i < names->n; i++) {
-        const struct yaml *name = &names->values[i];
-        if (name->kind != YAML_SCALAR || name->text[0] == '\0')
-            complain(&b->bad, name->line, name->column, "%s%s: entry %zu has no name", s->where,
-                     option, i + 1);
-        else if (is_repeated(names, i))
-            complain(&b->bad, name->line, name->column, "%s%s: \"%.64s\" is here a second time",
-                     s->where, option, name->text);
-        else
-            (*list)[(*n)++] = text_copy(&b->bad, name->text);
-    }
-}
-
 /* What the tail will make of it must be good now. */
 static void check_glob(struct builder *b, const struct section *s, const struct config_source *c)
 {
@@ -157,12 +118,15 @@ static void check_format(struct builder *b, const struct section *s, const struc
 {
     const char *parsed = "regex, logfmt, or one of the logs by name";
     check_goes(b, s, "delimiter", spec->format == FORMAT_CSV, "csv");
+    check_goes(b, s, "quote", spec->format == FORMAT_CSV, "csv");
     check_goes(b, s, "columns", spec->format == FORMAT_CSV, "csv");
+    check_goes(b, s, "flatten", spec->format == FORMAT_JSON, "json");
+    check_goes(b, s, "split_arrays", spec->format == FORMAT_JSON, "json");
     check_goes(b, s, "pattern", spec->format == FORMAT_REGEX, "regex");
     check_goes(b, s, "on_no_match", shape_format_may_miss(spec->format), parsed);
     check_goes(b, s, "record", shape_format_has_fields(spec->format),
-               "csv, regex, logfmt, or one of the logs by name");
-    check_goes(b, s, "add", spec->format != FORMAT_LINE,
+               "json, csv, regex, logfmt, or one of the logs by name");
+    check_goes(b, s, "add", shape_format_has_fields(spec->format),
                "json, csv, regex, logfmt, or one of the logs by name");
     const struct yaml *at = section_key(s, "encoding");
     if (spec->format == FORMAT_CSV && encoding_is_utf16(spec->encoding) && at != NULL)
@@ -171,6 +135,19 @@ static void check_format(struct builder *b, const struct section *s, const struc
     if (spec->format == FORMAT_REGEX && section_key(s, "pattern") == NULL)
         complain(&b->bad, s->place->line, s->place->column,
                  "%spattern: is required with format: regex", s->where);
+}
+
+/* What JSON becomes is decided once, and arrays are split before anything is converted. */
+static void check_json(struct builder *b, const struct section *s, const struct shape_spec *spec)
+{
+    const struct yaml *flatten = section_key(s, "flatten"), *record = section_key(s, "record");
+    const struct yaml *split = yaml_get(s->mapping, "split_arrays");
+    if (flatten != NULL && record != NULL)
+        complain(&b->bad, flatten->line, flatten->column,
+                 "%sflatten: goes not with record, whose template decides", s->where);
+    if (spec->split_arrays && spec->encoding != ENCODING_UTF8 && split != NULL)
+        complain(&b->bad, split->line, split->column,
+                 "%ssplit_arrays: goes only with encoding: utf-8", s->where);
 }
 
 static void build_multiline(struct builder *b, const struct section *s, struct shape_spec *spec)
@@ -239,7 +216,16 @@ static const char *blamed_option(const char *text, const char *otherwise)
     return otherwise;
 }
 
-/* All but the record first, so that what is wrong with it is told at its own place. */
+static bool adds_fields(const struct shape_spec *spec)
+{
+    for (size_t i = 0; i < spec->add_n; i++)
+        if (spec->add[i].field != NULL)
+            return true;
+    return false;
+}
+
+/* All but fields first, so that what is wrong with it is told at its own place; what is wrong with
+ * them by themselves is known. */
 static void check_shape(struct builder *b, const struct section *s, const struct shape_spec *spec,
                         bool whole)
 {
@@ -248,6 +234,7 @@ static void check_shape(struct builder *b, const struct section *s, const struct
     if (!whole) {
         part.fields = NULL;
         part.fields_n = 0;
+        part.add_n = adds_fields(spec) ? 0 : spec->add_n;
     }
     struct shape *shape = shape_new(&part, "localhost", &e);
     if (shape == NULL) {
@@ -268,8 +255,9 @@ static void build_source(struct builder *b, const struct section *s, struct conf
     size_t before = complaints_so_far(b);
     struct shape_spec *spec = &source->shape;
     uint64_t wrong = section_read(&b->bad, s, source);
-    build_names(b, s, "columns", CSV_FIELDS_MAX, &spec->columns, &spec->columns_n);
-    build_names(b, s, "exclude", EXCLUDES_MAX, &source->excludes, &source->excludes_n);
+    socket_build(&b->bad, s, wrong, source);
+    names_build(&b->bad, s, "columns", CSV_FIELDS_MAX, &spec->columns, &spec->columns_n);
+    names_build(&b->bad, s, "exclude", EXCLUDES_MAX, &source->excludes, &source->excludes_n);
     build_multiline(b, s, spec);
     if ((wrong & section_bit(SCOPE_SOURCE, "file")) == 0)
         check_glob(b, s, source);
@@ -284,6 +272,8 @@ static void build_source(struct builder *b, const struct section *s, struct conf
     bool format_known = (wrong & section_bit(SCOPE_SOURCE, "format")) == 0;
     if (format_known)
         check_format(b, s, spec);
+    if (format_known && spec->format == FORMAT_JSON)
+        check_json(b, s, spec);
     if (format_known)
         check_framing(b, s, spec);
     if ((wrong & section_bit(SCOPE_SOURCE, "stream")) == 0)
@@ -291,8 +281,19 @@ static void build_source(struct builder *b, const struct section *s, struct conf
     bool compiles = spec->format != FORMAT_REGEX || spec->pattern != NULL;
     if (format_known && compiles && (wrong & section_bit(SCOPE_SOURCE, "key")) == 0)
         check_shape(b, s, spec, false);
-    if (complaints_so_far(b) == before && spec->fields_n > 0)
+    if (complaints_so_far(b) == before && (spec->fields_n > 0 || adds_fields(spec)))
         check_shape(b, s, spec, true);
+}
+
+/* Records that were acknowledged may not be dropped, by whichever socket. */
+static void check_spool(struct builder *b, const struct section *root, const struct yaml *sources)
+{
+    struct config *c = b->c;
+    for (size_t i = 0; i < c->sources_n; i++) {
+        struct section s = {.scope = SCOPE_SOURCE};
+        section_enter(&b->bad, root, "sources.", sources, i, &s);
+        socket_check_stream(&b->bad, &s, c, i);
+    }
 }
 
 static void build_sources(struct builder *b, const struct section *root)
@@ -313,6 +314,8 @@ static void build_sources(struct builder *b, const struct section *root)
         if (section_enter(&b->bad, root, "sources.", all, i, &s))
             build_source(b, &s, source);
     }
+    if (!complaints_any(&b->bad))
+        check_spool(b, root, all);
 }
 
 static void build_all(struct builder *b, const struct yaml *document)
@@ -387,6 +390,7 @@ void config_free(struct config *c)
         for (size_t k = 0; k < c->sources[i].excludes_n; k++)
             free(c->sources[i].excludes[k]);
         free(c->sources[i].excludes);
+        socket_free(&c->sources[i].socket);
         free(c->sources[i].name);
     }
     schema_release(SCOPE_GLOBAL, c);

@@ -33,17 +33,45 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum start_at { START_AT_END, START_AT_BEGINNING };
 
+enum socket_ack { ACK_NONE, ACK_DURABLE, ACK_DELIVERED };
+enum socket_full { FULL_BLOCK, FULL_DROP_NEWEST, FULL_DROP_OLDEST };
+enum socket_framing { FRAMING_NEWLINE, FRAMING_LENGTH32 };
+
 struct config_stream {
     char *name;
     char *kinesis; /* the data stream's name or its ARN, as written */
     uint64_t linger_ms;
     uint64_t buffer_bytes;
     uint64_t in_flight;
+    uint64_t spool_bytes; /* of the spool's file, if sockets feed the stream */
+    uint64_t sync_ms;     /* 0: always; UINT64_MAX: never */
+};
+
+/* Who may write to a socket; all empty: whom its mode lets in. */
+struct config_allow {
+    uint32_t *uids, *gids;
+    size_t uids_n, gids_n;
+    char **users, **groups;
+    size_t users_n, groups_n;
+};
+
+struct config_socket {
+    char *path; /* absolute; NULL: the source follows files */
+    bool datagram;
+    uint64_t mode;
+    char *owner, *group; /* names or numbers; NULL: the daemon's */
+    enum socket_framing framing;
+    enum socket_ack ack;
+    enum socket_full on_full;
+    uint64_t max_clients;
+    uint64_t idle_ms; /* 0: a silent client may stay */
+    struct config_allow allow;
 };
 
 struct config_source {
     char *name;
-    char *file; /* a glob, absolute */
+    char *file; /* a glob, absolute; NULL: a socket */
+    struct config_socket socket;
     char *stream_name;
     size_t stream; /* index into streams */
     char **excludes; /* globs of files to leave alone */

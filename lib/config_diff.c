@@ -45,6 +45,9 @@ static bool names_equal(char *const *a, size_t a_n, char *const *b, size_t b_n)
 
 static bool row_equal(const struct schema_row *o, const void *a, const void *b)
 {
+    if (strcmp(o->name, "allow") == 0)
+        return allow_equal(&((const struct config_source *)a)->socket.allow,
+                           &((const struct config_source *)b)->socket.allow);
     if (o->type == OPTION_MAPPING || o->type == OPTION_JSON)
         return true; /* compared entry by entry, by the scope below */
     if (o->type != OPTION_NAMES && o->type != OPTION_RECORD && o->type != OPTION_ADD)
@@ -69,7 +72,8 @@ static void diff_rows(struct differ *d, enum option_scope scope, const char *gro
         if (o->scope != scope || row_equal(o, before, after))
             continue;
         buf_printf(&d->line, "%s%s%s%s: ", group, name, name[0] != '\0' ? "." : "", o->name);
-        if (o->type == OPTION_NAMES || o->type == OPTION_RECORD || o->type == OPTION_ADD) {
+        if (o->type == OPTION_NAMES || o->type == OPTION_RECORD || o->type == OPTION_ADD ||
+            o->type == OPTION_MAPPING) {
             buf_puts(&d->line, "changed");
         } else {
             option_print(o, before, &d->line);

@@ -38,6 +38,19 @@ bool scalar_is_null(const struct yaml *y);
 const char *kind_words(const struct yaml *y); /* "a mapping", ... */
 char *text_copy(struct complaints *bad, const char *text);
 
+/* A sequence of names, each once, such as columns; the option may be missing. */
+void names_build(struct complaints *bad, const struct section *s, const char *option, size_t max,
+                 char ***list, size_t *n);
+
+/* config_socket.c: what a source of the one kind may have, and the other may not; `allow`. */
+void socket_build(struct complaints *bad, const struct section *s, uint64_t wrong,
+                  struct config_source *source);
+/* The i-th source against its stream and the stream's other sockets. */
+void socket_check_stream(struct complaints *bad, const struct section *s, const struct config *c,
+                         size_t i);
+void socket_free(struct config_socket *socket);
+bool allow_equal(const struct config_allow *a, const struct config_allow *b);
+
 void template_build(struct complaints *bad, const struct section *source,
                     const struct yaml *mapping, struct shape_spec *spec);
 void template_free(struct shape_field *fields, size_t n);

@@ -1,4 +1,5 @@
-/* config_record.c - the template of `record:`, from YAML to struct shape_field, and `add:`.
+/* config_record.c - the template of `record:`, from YAML to struct shape_field, and `add:`, whose
+ * members are text or such fields.
  *
  * Each entry is a field (a mapping whose `from` is a scalar), a constant ({const: x}) or a nested
  * object (any other mapping), in the document's order. What looks like neither, a bare value, is
@@ -201,20 +202,42 @@ bool template_equal(const struct shape_field *a, size_t a_n, const struct shape_
 
 #define ADD_BYTES_MAX 4096
 
-static void read_add(struct complaints *bad, const struct section *s, const struct yaml *key,
-                     const struct yaml *value, struct shape_add *add)
+static void read_add_text(struct complaints *bad, const struct section *s, const struct yaml *key,
+                          const struct yaml *value, struct shape_add *add)
 {
     if (key->text[0] == '\0')
-        complain(bad, key->line, key->column, "%sadd: a member needs a name", s->where);
+        complain(bad, key->line, key->column, "%s: a member needs a name", s->where);
     if (value->kind != YAML_SCALAR || scalar_is_null(value))
         complain(bad, value->line, value->column,
-                 "%sadd.%.64s: expected text, like \"{@file.path}\" in quotes, not %s", s->where,
-                 key->text, kind_words(value));
+                 "%s%.64s: expected text, like \"{@file.path}\" in quotes, or a field, not %s",
+                 s->where, key->text, kind_words(value));
     else if (strlen(value->text) > ADD_BYTES_MAX)
-        complain(bad, value->line, value->column, "%sadd.%.64s: more than %d bytes", s->where,
+        complain(bad, value->line, value->column, "%s%.64s: more than %d bytes", s->where,
                  key->text, ADD_BYTES_MAX);
-    add->name = text_copy(bad, key->text);
     add->text = text_copy(bad, value->kind == YAML_SCALAR ? value->text : "");
+}
+
+/* {name}, without the quotes, is a mapping too. */
+static bool is_field(const struct yaml *value)
+{
+    bool slip =
+        value->n == 1 && value->values[0].kind == YAML_SCALAR && scalar_is_null(&value->values[0]);
+    return value->kind == YAML_MAPPING && value->n > 0 && !slip;
+}
+
+static void read_add(struct reader *r, const struct section *s, size_t i, struct shape_add *add)
+{
+    const struct yaml *key = &s->mapping->keys[i], *value = &s->mapping->values[i];
+    add->name = text_copy(r->bad, key->text);
+    if (!is_field(value)) {
+        read_add_text(r->bad, s, key, value, add);
+        return;
+    }
+    add->field = calloc(1, sizeof *add->field);
+    if (add->field == NULL)
+        r->bad->nomem = true;
+    else
+        read_field(r, s, i, 1, add->field);
 }
 
 void add_build(struct complaints *bad, const struct section *source, const struct yaml *mapping,
@@ -222,7 +245,7 @@ void add_build(struct complaints *bad, const struct section *source, const struc
 {
     if (mapping->kind != YAML_MAPPING || mapping->n == 0 || mapping->n > SHAPE_ADD_MAX) {
         complain(bad, mapping->line, mapping->column,
-                 "%sadd: expected a mapping of 1 to %d names to text", source->where,
+                 "%sadd: expected a mapping of 1 to %d names to text or fields", source->where,
                  SHAPE_ADD_MAX);
         return;
     }
@@ -231,13 +254,16 @@ void add_build(struct complaints *bad, const struct section *source, const struc
         bad->nomem = true;
         return;
     }
+    struct reader r = {.bad = bad};
+    struct section s = {.scope = SCOPE_FIELD, .place = mapping, .mapping = mapping};
+    snprintf(s.where, sizeof s.where, "%.300sadd.", source->where);
     for (size_t i = 0; i < mapping->n; i++) {
         const struct yaml *key = &mapping->keys[i];
         for (size_t k = 0; k < spec->fields_n; k++)
             if (strcmp(spec->fields[k].name, key->text) == 0)
                 complain(bad, key->line, key->column, "%sadd.%.64s: record has this name too",
                          source->where, key->text);
-        read_add(bad, source, key, &mapping->values[i], &spec->add[spec->add_n++]);
+        read_add(&r, &s, i, &spec->add[spec->add_n++]);
     }
 }
 
@@ -246,6 +272,7 @@ void add_free(struct shape_spec *spec)
     for (size_t i = 0; i < spec->add_n; i++) {
         free(spec->add[i].name);
         free(spec->add[i].text);
+        template_free(spec->add[i].field, spec->add[i].field != NULL);
     }
     free(spec->add);
 }
@@ -254,9 +281,12 @@ bool add_equal(const struct shape_spec *a, const struct shape_spec *b)
 {
     if (a->add_n != b->add_n)
         return false;
-    for (size_t i = 0; i < a->add_n; i++)
-        if (strcmp(a->add[i].name, b->add[i].name) != 0 ||
-            strcmp(a->add[i].text, b->add[i].text) != 0)
+    for (size_t i = 0; i < a->add_n; i++) {
+        const struct shape_add *x = &a->add[i], *y = &b->add[i];
+        bool fields = x->field != NULL && y->field != NULL && field_equal(x->field, y->field);
+        bool texts = x->text != NULL && y->text != NULL && strcmp(x->text, y->text) == 0;
+        if (strcmp(x->name, y->name) != 0 || (!fields && !texts))
             return false;
+    }
     return true;
 }

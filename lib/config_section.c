@@ -35,11 +35,19 @@ char *text_copy(struct complaints *bad, const char *text)
     return copy;
 }
 
+/* Which row of its scope it is. */
+static uint64_t row_bit(const struct schema_row *o)
+{
+    unsigned n = 0;
+    for (const struct schema_row *before = schema; before < o; before++)
+        n += before->scope == o->scope;
+    assert(n < 64);
+    return (uint64_t)1 << n;
+}
+
 uint64_t section_bit(enum option_scope scope, const char *name)
 {
-    size_t row = (size_t)(schema_find(scope, name) - schema);
-    assert(row < 64);
-    return (uint64_t)1 << row;
+    return row_bit(schema_find(scope, name));
 }
 
 const struct yaml *section_key(const struct section *s, const char *name)
@@ -74,9 +82,9 @@ static bool is_special(const struct schema_row *o)
 static void complain_unknown(struct complaints *bad, const struct section *s,
                              const struct yaml *key)
 {
-    static const char *const places[SCOPES_N] = {"stands at the top", "belongs to a stream",
-                                                 "belongs to a source", "belongs to a field",
-                                                 "belongs to multiline"};
+    static const char *const places[SCOPES_N] = {"stands at the top",    "belongs to a stream",
+                                                 "belongs to a source",  "belongs to a field",
+                                                 "belongs to multiline", "belongs to allow"};
     for (enum option_scope scope = SCOPE_GLOBAL; scope < SCOPES_N; scope++) {
         if (schema_find(scope, key->text) != NULL) {
             complain(bad, key->line, key->column, "%s%s: unknown here; this option %s", s->where,
@@ -119,7 +127,6 @@ static void set_defaults(struct complaints *bad, enum option_scope scope, void *
 
 uint64_t section_read(struct complaints *bad, const struct section *s, void *base)
 {
-    assert(schema_n <= 64);
     uint64_t seen = 0, wrong = 0;
     set_defaults(bad, s->scope, base);
     for (size_t i = 0; i < s->mapping->n; i++) {
@@ -128,19 +135,56 @@ uint64_t section_read(struct complaints *bad, const struct section *s, void *bas
             complain_unknown(bad, s, &s->mapping->keys[i]);
             continue;
         }
-        uint64_t bit = (uint64_t)1 << (o - schema);
+        uint64_t bit = row_bit(o);
         seen |= bit;
         if (!is_special(o) && !read_value(bad, s, o, &s->mapping->values[i], base))
             wrong |= bit;
     }
     for (size_t i = 0; i < schema_n; i++) {
         const struct schema_row *o = &schema[i];
-        uint64_t bit = (uint64_t)1 << i;
-        if (o->scope != s->scope || !o->required || (seen & bit) != 0)
+        if (o->scope != s->scope || !o->required || (seen & row_bit(o)) != 0)
             continue;
-        wrong |= bit;
+        wrong |= row_bit(o);
         complain(bad, s->place->line, s->place->column, "%s%s: is required and missing", s->where,
                  o->name);
     }
     return wrong;
+}
+
+static bool is_repeated(const struct yaml *names, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (names->values[k].kind == YAML_SCALAR &&
+            strcmp(names->values[k].text, names->values[i].text) == 0)
+            return true;
+    return false;
+}
+
+void names_build(struct complaints *bad, const struct section *s, const char *option, size_t max,
+                 char ***list, size_t *n)
+{
+    const struct yaml *names = yaml_get(s->mapping, option);
+    if (names == NULL)
+        return;
+    if (names->kind != YAML_SEQUENCE || names->n == 0 || names->n > max) {
+        complain(bad, names->line, names->column, "%s%s: expected a sequence of 1 to %zu names",
+                 s->where, option, max);
+        return;
+    }
+    *list = calloc(names->n, sizeof **list);
+    if (*list == NULL) {
+        bad->nomem = true;
+        return;
+    }
+    for (size_t i = 0; i < names->n; i++) {
+        const struct yaml *name = &names->values[i];
+        if (name->kind != YAML_SCALAR || name->text[0] == '\0')
+            complain(bad, name->line, name->column, "%s%s: entry %zu has no name", s->where, option,
+                     i + 1);
+        else if (is_repeated(names, i))
+            complain(bad, name->line, name->column, "%s%s: \"%.64s\" is here a second time",
+                     s->where, option, name->text);
+        else
+            (*list)[(*n)++] = text_copy(bad, name->text);
+    }
 }

@@ -46,8 +46,9 @@ static size_t read_digits(const char *text, uint64_t *v)
 
 static int read_quantity(const struct schema_row *o, const char *text, uint64_t *v, struct err *e)
 {
-    const char *known = o->type == OPTION_SIZE ? "B, KB, MB, GB, KiB, MiB, GiB or TiB, like 64MiB"
-                                               : "ms, s, m or h, like 100ms";
+    const char *known = o->type == OPTION_SIZE   ? "B, KB, MB, GB, KiB, MiB, GiB or TiB, like 64MiB"
+                        : o->type == OPTION_SYNC ? "ms, s, m or h, like 100ms; nor always or never"
+                                                 : "ms, s, m or h, like 100ms";
     uint64_t number;
     size_t digits = read_digits(text, &number);
     if (digits > 0 && text[digits] == '\0')
@@ -79,6 +80,26 @@ static int read_choice(const struct schema_row *o, const char *text, uint64_t *v
     err_set(e, ERR_RANGE, "\"%.40s\" is not one of: %s", text, words ? words : "(no memory)");
     buf_release(&all);
     return ERR_RANGE;
+}
+
+static int read_sync(const struct schema_row *o, const char *text, uint64_t *v, struct err *e)
+{
+    *v = strcmp(text, "never") == 0 ? UINT64_MAX : 0;
+    if (*v != 0 || strcmp(text, "always") == 0)
+        return 0;
+    return read_quantity(o, text, v, e);
+}
+
+static int read_mode(const char *text, uint64_t *v, struct err *e)
+{
+    uint64_t mode = 0;
+    size_t n = strlen(text);
+    for (size_t i = 0; i < n && i < 5; i++)
+        mode = text[i] >= '0' && text[i] <= '7' ? mode * 8 + (uint64_t)(text[i] - '0') : 01000;
+    if (n == 0 || n > 4 || mode > 0777)
+        return err_set(e, ERR_SYNTAX, "\"%.40s\" is not a mode in octal, like 0660", text);
+    *v = mode;
+    return 0;
 }
 
 static int read_count(const char *text, uint64_t *v, struct err *e)
@@ -121,9 +142,14 @@ static int read_number(const struct schema_row *o, const char *text, uint64_t *v
         rc = read_count(text, &got, e);
     else if (o->type == OPTION_CHAR)
         rc = read_char(text, &got, e);
+    else if (o->type == OPTION_SYNC)
+        rc = read_sync(o, text, &got, e);
+    else if (o->type == OPTION_MODE)
+        rc = read_mode(text, &got, e);
     else
         rc = read_quantity(o, text, &got, e);
-    if (rc == 0 && o->max != 0 && (got < o->min || got > o->max))
+    bool is_word = o->type == OPTION_SYNC && (text[0] < '0' || text[0] > '9');
+    if (rc == 0 && o->max != 0 && !is_word && (got < o->min || got > o->max))
         rc = out_of_bounds(o, text, e);
     if (rc == 0 && o->check != NULL)
         rc = o->check(text, e);
@@ -212,6 +238,10 @@ static void print_number(const struct schema_row *o, uint64_t v, struct buf *out
         buf_puts(out, o->choices[v]);
     else if (o->type == OPTION_COUNT)
         buf_printf(out, "%llu", (unsigned long long)v);
+    else if (o->type == OPTION_SYNC && (v == 0 || v == UINT64_MAX))
+        buf_puts(out, v == 0 ? "always" : "never");
+    else if (o->type == OPTION_MODE)
+        buf_printf(out, "%04llo", (unsigned long long)v);
     else if (o->type == OPTION_CHAR && v == '\t')
         buf_puts(out, "\"\\t\"");
     else if (o->type == OPTION_CHAR)
@@ -249,10 +279,18 @@ bool option_equal(const struct schema_row *o, const void *a, const void *b)
 void option_print_type(const struct schema_row *o, struct buf *out)
 {
     static const char *const words[] = {
-        [OPTION_TEXT] = "text",       [OPTION_DURATION] = "duration", [OPTION_SIZE] = "size",
-        [OPTION_COUNT] = "number",    [OPTION_CHAR] = "character",    [OPTION_NAMES] = "sequence",
-        [OPTION_MAPPING] = "mapping", [OPTION_RECORD] = "mapping",    [OPTION_ADD] = "mapping",
+        [OPTION_TEXT] = "text",
+        [OPTION_DURATION] = "duration",
+        [OPTION_SIZE] = "size",
+        [OPTION_COUNT] = "number",
+        [OPTION_CHAR] = "character",
+        [OPTION_NAMES] = "sequence",
+        [OPTION_MAPPING] = "mapping",
+        [OPTION_RECORD] = "mapping",
+        [OPTION_ADD] = "mapping",
         [OPTION_JSON] = "value",
+        [OPTION_SYNC] = "always|never|duration",
+        [OPTION_MODE] = "mode",
     };
     if (o->type != OPTION_CHOICE) {
         buf_puts(out, words[o->type]);

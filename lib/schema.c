@@ -51,6 +51,14 @@ static int check_path(const char *text, struct err *e)
     return 0;
 }
 
+static int check_socket(const char *text, struct err *e)
+{
+    size_t n = strlen(text);
+    if (text[0] != '/' || text[n - 1] == '/')
+        return err_set(e, ERR_SYNTAX, "\"%.200s\" is not the absolute path of a socket", text);
+    return 0;
+}
+
 static int check_control(const char *text, struct err *e)
 {
     if (strcmp(text, "off") == 0 || (text[0] == '/' && text[strlen(text) - 1] != '/'))
@@ -128,7 +136,12 @@ static const char *const encodings[] = {"utf-8", "latin1", "utf-16le", "utf-16be
 static const char *const key_fallbacks[] = {"random", NULL};
 static const char *const bad_values[] = {"set_null", "dead_letter", NULL};
 static const char *const oversizes[] = {"truncate", "split", "dead_letter", NULL};
-static const char *const types[] = {"string", "int", "double", "bool", NULL};
+static const char *const quotes[] = {"\"", "none", NULL};
+static const char *const types[] = {"any", "string", "int", "double", "bool", NULL};
+static const char *const socket_types[] = {"stream", "datagram", NULL};
+static const char *const framings[] = {"newline", "length32", NULL};
+static const char *const acks[] = {"none", "durable", "delivered", NULL};
+static const char *const on_fulls[] = {"block", "drop_newest", "drop_oldest", NULL};
 static const char *const booleans[] = {"false", "true", NULL};
 
 /* The words above stand in the order of the enums they become. */
@@ -145,7 +158,12 @@ _Static_assert(ENCODING_UTF8 == 0 && ENCODING_LATIN1 == 1 && ENCODING_UTF16LE ==
                "encodings");
 _Static_assert(OVERSIZE_TRUNCATE == 0 && OVERSIZE_SPLIT == 1 && OVERSIZE_DEAD_LETTER == 2,
                "oversizes");
-_Static_assert(TYPE_STRING == 0 && TYPE_INT == 1 && TYPE_DOUBLE == 2 && TYPE_BOOL == 3, "types");
+_Static_assert(FRAMING_NEWLINE == 0 && FRAMING_LENGTH32 == 1, "framings");
+_Static_assert(ACK_NONE == 0 && ACK_DURABLE == 1 && ACK_DELIVERED == 2, "acks");
+_Static_assert(FULL_BLOCK == 0 && FULL_DROP_NEWEST == 1 && FULL_DROP_OLDEST == 2, "on_fulls");
+_Static_assert(TYPE_ANY == 0 && TYPE_STRING == 1 && TYPE_INT == 2 && TYPE_DOUBLE == 3 &&
+                   TYPE_BOOL == 4,
+               "types");
 
 #define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)NULL)->member)
 #define GLOBAL(member)   .scope = SCOPE_GLOBAL, .name = #member, AT(struct config, member)
@@ -153,6 +171,8 @@ _Static_assert(TYPE_STRING == 0 && TYPE_INT == 1 && TYPE_DOUBLE == 2 && TYPE_BOO
     .scope = SCOPE_GLOBAL, .name = #member, AT(struct config, member##_##unit)
 #define STREAM(label, member) .scope = SCOPE_STREAM, .name = label, AT(struct config_stream, member)
 #define SOURCE(label, member) .scope = SCOPE_SOURCE, .name = label, AT(struct config_source, member)
+#define FILES(label, member)  SOURCE(label, member), .kind = KIND_FILE
+#define SOCKET(label, member) SOURCE(label, socket.member), .kind = KIND_SOCKET
 #define LINES(label, member)                                                                       \
     .scope = SCOPE_MULTILINE, .name = label, AT(struct multiline_spec, member)
 #define FIELD(label, member) .scope = SCOPE_FIELD, .name = label, AT(struct shape_field, member)
@@ -206,8 +226,8 @@ const struct schema_row schema[] = {
      .name = "sources",
      .type = OPTION_MAPPING,
      .required = true,
-     .sentence = "The files to follow, each set under a name of your choice; checkpoints are kept "
-                 "under that name."},
+     .sentence = "The files to follow and the sockets to listen on, each under a name of your "
+                 "choice; checkpoints are kept under that name."},
 
     {STREAM("kinesis", kinesis), .type = OPTION_TEXT, .required = true, .max = 256,
      .check = check_kinesis,
@@ -221,32 +241,74 @@ const struct schema_row schema[] = {
          "pauses."},
     {STREAM("in_flight", in_flight), .type = OPTION_COUNT, .fallback = "4", .min = 1, .max = 64,
      .sentence = "How many requests may be under way at one time."},
+    {STREAM("spool", spool_bytes), .type = OPTION_SIZE, .restart = true, .fallback = "256MiB",
+     .min = 16 * MIB, .max = 1024 * GIB,
+     .sentence = "The size on disk, allocated at start, of the log of records that came through "
+                 "sockets; only streams that sockets feed have one."},
+    {STREAM("sync", sync_ms), .type = OPTION_SYNC, .fallback = "20ms", .min = 1, .max = MINUTE,
+     .sentence = "How long a record in the spool may wait to be synced to the disk together with "
+                 "others; always syncs with each write, never leaves it to the kernel."},
 
-    {SOURCE("file", file), .type = OPTION_TEXT, .required = true, .max = PATH_BYTES_MAX,
+    {FILES("file", file), .type = OPTION_TEXT, .max = PATH_BYTES_MAX,
      .check = check_path,
      .sentence =
          "The files, as an absolute path that may hold *, ?, [...], ** for any directories, "
          "and {a,b}."},
     {.scope = SCOPE_SOURCE,
      .name = "exclude",
+     .kind = KIND_FILE,
      .type = OPTION_NAMES,
      .sentence = "Files to leave alone though they match: globs of a whole path, or, without a "
                  "slash, of its last part."},
-    {SOURCE("watch", watch_poll), .type = OPTION_CHOICE, .fallback = "auto", .choices = watches,
+    {FILES("watch", watch_poll), .type = OPTION_CHOICE, .fallback = "auto", .choices = watches,
      .sentence = "How changes are noticed: told by the kernel (inotify), or, for file systems that "
                  "tell nothing, by looking once a second."},
-    {SOURCE("max_open_files", max_open_files), .type = OPTION_COUNT, .fallback = "512", .min = 1,
+    {FILES("max_open_files", max_open_files), .type = OPTION_COUNT, .fallback = "512", .min = 1,
      .max = 1000000,
      .sentence = "How many files to hold open at one time; the least recently active ones are "
                  "closed, once delivered, and opened again when they change."},
-    {SOURCE("ignore_older", ignore_older_ms), .type = OPTION_DURATION, .min = 1000,
+    {FILES("ignore_older", ignore_older_ms), .type = OPTION_DURATION, .min = 1000,
      .max = (uint64_t)10 * 365 * 24 * 60 * MINUTE,
      .sentence =
          "What is in files that were last written longer ago than this, when they are first "
          "seen, is not sent; what is added to them later is."},
+    {SOCKET("socket", path), .type = OPTION_TEXT, .max = PATH_BYTES_MAX, .check = check_socket,
+     .sentence = "The path of a Unix socket to which applications write, instead of files."},
+    {SOCKET("type", datagram), .type = OPTION_CHOICE, .fallback = "stream",
+     .choices = socket_types,
+     .sentence = "Whether clients connect and send frames, or send datagrams, each of which is a "
+                 "record."},
+    {SOCKET("mode", mode), .type = OPTION_MODE, .fallback = "0660",
+     .sentence = "The permissions of the socket's file: who may write to it may connect."},
+    {SOCKET("owner", owner), .type = OPTION_TEXT, .max = 64,
+     .sentence = "The owner of the socket's file, by name or number; by default the daemon's "
+                 "user."},
+    {SOCKET("group", group), .type = OPTION_TEXT, .max = 64,
+     .sentence = "The group of the socket's file, by name or number; by default the daemon's."},
+    {SOCKET("framing", framing), .type = OPTION_CHOICE, .fallback = "newline",
+     .choices = framings,
+     .sentence = "How a client's bytes are cut into frames: by line ends, or by a length before "
+                 "each, four bytes, the highest first."},
+    {SOCKET("ack", ack), .type = OPTION_CHOICE, .fallback = "none", .choices = acks,
+     .sentence = "What a client is told: nothing, or up to which frame its frames are in the spool "
+                 "and synced, or accepted by the service."},
+    {SOCKET("on_full", on_full), .type = OPTION_CHOICE, .fallback = "block", .choices = on_fulls,
+     .sentence = "What happens when the spool is full: clients wait, or the newest or the oldest "
+                 "records are dropped, and counted."},
+    {SOCKET("max_clients", max_clients), .type = OPTION_COUNT, .fallback = "1024", .min = 1,
+     .max = 100000, .sentence = "How many clients may be connected at one time."},
+    {SOCKET("idle_timeout", idle_ms), .type = OPTION_DURATION, .min = SECOND,
+     .max = 24 * 60 * MINUTE,
+     .sentence = "How long a client may be silent before it is cut off; without it, for ever."},
+    {.scope = SCOPE_SOURCE,
+     .name = "allow",
+     .kind = KIND_SOCKET,
+     .type = OPTION_MAPPING,
+     .sentence = "Which peers may write, by what the kernel knows of them; without it, all whom "
+                 "the mode lets in."},
     {SOURCE("stream", stream_name), .type = OPTION_TEXT, .required = true, .max = 64,
      .sentence = "The name, under streams, of the stream that gets the records."},
-    {SOURCE("start_at", start_at), .type = OPTION_CHOICE, .fallback = "end", .choices = start_ats,
+    {FILES("start_at", start_at), .type = OPTION_CHOICE, .fallback = "end", .choices = start_ats,
      .sentence = "Where to begin in files that are there when this source is started for the very "
                  "first time; files that appear later are read from their beginning."},
     {SOURCE("format", shape.format), .type = OPTION_CHOICE, .fallback = "line", .choices = formats,
@@ -262,12 +324,16 @@ const struct schema_row schema[] = {
                  "becomes a dead letter, or is dropped."},
     {SOURCE("encoding", shape.encoding), .type = OPTION_CHOICE, .fallback = "utf-8",
      .choices = encodings, .sentence = "How the files' text is encoded; what is sent is UTF-8."},
-    {SOURCE("delimiter", shape.delimiter), .type = OPTION_CHAR, .fallback = ",",
+    {FILES("delimiter", shape.delimiter), .type = OPTION_CHAR, .fallback = ",",
      .check = check_delimiter,
      .sentence = "The character between the cells of a CSV row; a tab is written \"\\t\" in double "
                  "quotes."},
+    {FILES("quote", shape.no_quotes), .type = OPTION_CHOICE, .fallback = "\"", .choices = quotes,
+     .sentence = "The character around CSV cells that hold delimiters or line ends; with none, "
+                 "quotes are characters like any other, and each line is a row."},
     {.scope = SCOPE_SOURCE,
      .name = "columns",
+     .kind = KIND_FILE,
      .type = OPTION_NAMES,
      .sentence = "The names of the CSV columns, for files that have no header row."},
     {.scope = SCOPE_SOURCE,
@@ -275,12 +341,19 @@ const struct schema_row schema[] = {
      .type = OPTION_RECORD,
      .sentence =
          "The template of the JSON object that a record becomes; without it, all its fields as "
-         "strings."},
+         "strings, or, from JSON, the record as it stands."},
+    {SOURCE("flatten", shape.flatten), .type = OPTION_TEXT, .max = 8,
+     .sentence = "What to join the names of nested JSON objects with, so that their members become "
+                 "members of the record; without it, they stay nested."},
+    {SOURCE("split_arrays", shape.split_arrays), .type = OPTION_CHOICE, .fallback = "false",
+     .choices = booleans,
+     .sentence = "Whether each element of a line that is a JSON array is a record of its own."},
     {.scope = SCOPE_SOURCE,
      .name = "add",
      .type = OPTION_ADD,
-     .sentence = "Members to put at the end of each JSON object: names, and templates of text and "
-                 "{@metadata} or {field} names."},
+     .sentence = "Members to put at the end of each JSON object, in place of its own of that name: "
+                 "names, and templates of text and {@metadata} or {field} names, or fields as in "
+                 "record."},
     {SOURCE("key", shape.key), .type = OPTION_TEXT, .fallback = "random", .max = 4096,
      .sentence = "The partition key: random, the hash of the record, or a template of text and "
                  "{column} names."},
@@ -306,13 +379,14 @@ const struct schema_row schema[] = {
                  "it is sent in parts, or it becomes a dead letter, as every other record does."},
     {.scope = SCOPE_SOURCE,
      .name = "multiline",
+     .kind = KIND_FILE,
      .type = OPTION_MAPPING,
      .sentence = "Which lines belong to one record; without it, each line is one."},
-    {SOURCE("flush_partial_after", shape.flush_after_ms), .type = OPTION_DURATION, .min = 100,
+    {FILES("flush_partial_after", shape.flush_after_ms), .type = OPTION_DURATION, .min = 100,
      .max = 60 * MINUTE,
      .sentence = "How long a file must have been quiet for its last record to be sent without its "
                  "line end; without it, the record waits until the file is done with."},
-    {SOURCE("skip_lines", shape.skip_lines), .type = OPTION_COUNT, .fallback = "0", .min = 0,
+    {FILES("skip_lines", shape.skip_lines), .type = OPTION_COUNT, .fallback = "0", .min = 0,
      .max = 1000, .sentence = "How many lines at the beginning of each file are not records."},
 
     {LINES("start", start), .type = OPTION_TEXT, .max = PATTERN_TEXT_MAX, .check = check_regex,
@@ -327,10 +401,29 @@ const struct schema_row schema[] = {
     {LINES("max_lines", max_lines), .type = OPTION_COUNT, .fallback = "500", .min = 1,
      .max = 100000, .sentence = "The most lines of one record; the next line then begins another."},
 
+    {.scope = SCOPE_ALLOW,
+     .name = "uids",
+     .type = OPTION_NAMES,
+     .sentence = "Numbers of users who may write."},
+    {.scope = SCOPE_ALLOW,
+     .name = "gids",
+     .type = OPTION_NAMES,
+     .sentence = "Numbers of groups who may write; supplementary ones count on stream sockets."},
+    {.scope = SCOPE_ALLOW,
+     .name = "users",
+     .type = OPTION_NAMES,
+     .sentence = "Names of users, looked up at a start and a reload."},
+    {.scope = SCOPE_ALLOW,
+     .name = "groups",
+     .type = OPTION_NAMES,
+     .sentence = "Names of groups, looked up at a start and a reload."},
+
     {FIELD("from", from), .type = OPTION_TEXT, .required = true, .max = 1024, .check = check_from,
-     .sentence = "The field the value comes from, or metadata like @file.path."},
-    {FIELD("type", type), .type = OPTION_CHOICE, .fallback = "string", .choices = types,
-     .sentence = "What the value becomes in JSON; numbers are copied as text and lose no digit."},
+     .sentence = "The field the value comes from, as a dotted path into JSON, or metadata like "
+                 "@file.path."},
+    {FIELD("type", type), .type = OPTION_CHOICE, .fallback = "any", .choices = types,
+     .sentence = "What the value becomes in JSON; numbers are copied as text and lose no digit. "
+                 "any: a value of JSON stays what it is, all else is a string."},
     {FIELD("trim", trim), .type = OPTION_CHOICE, .fallback = "false", .choices = booleans,
      .sentence = "Whether blanks at both ends of the value are taken off first."},
     {FIELD("parse", parse), .type = OPTION_TEXT, .max = 256, .check = check_pattern,
@@ -350,7 +443,8 @@ const size_t schema_n = ARRAY_LEN(schema);
 
 const char *scope_name(enum option_scope scope)
 {
-    static const char *const names[SCOPES_N] = {"global", "stream", "source", "field", "multiline"};
+    static const char *const names[SCOPES_N] = {"global", "stream",    "source",
+                                               "field",  "multiline", "allow"};
     return names[scope];
 }
 

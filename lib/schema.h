@@ -6,9 +6,10 @@
  *
  * A row (getopt has taken the name struct option) belongs to one scope and says where its value
  * lives: `offset` and `size` inside the scope's struct (struct config, config_stream,
- * config_source, shape_field, multiline_spec). A size of 0 is a row that one function of config.c
- * stores by hand, because its value is a mapping or a sequence (OPTION_MAPPING, OPTION_RECORD,
- * OPTION_ADD, OPTION_NAMES, OPTION_JSON), or that is checked but not kept (key_fallback).
+ * config_source, shape_field, multiline_spec, config_allow). A size of 0 is a row that one function
+ * of config.c stores by hand, because its value is a mapping or a sequence (OPTION_MAPPING,
+ * OPTION_RECORD, OPTION_ADD, OPTION_NAMES, OPTION_JSON), or that is checked but not kept
+ * (key_fallback).
  *
  *   option_set    reads `text` as the row says, checks it, and stores it in the struct at `base`;
  *                 text values are copied and what was there before is freed. Nothing is changed on
@@ -28,8 +29,18 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 
-enum option_scope { SCOPE_GLOBAL, SCOPE_STREAM, SCOPE_SOURCE, SCOPE_FIELD, SCOPE_MULTILINE };
-#define SCOPES_N 5
+enum option_scope {
+    SCOPE_GLOBAL,
+    SCOPE_STREAM,
+    SCOPE_SOURCE,
+    SCOPE_FIELD,
+    SCOPE_MULTILINE,
+    SCOPE_ALLOW,
+};
+#define SCOPES_N 6
+
+/* Which kind of source an option of SCOPE_SOURCE goes with. */
+enum option_kind { KIND_ANY, KIND_FILE, KIND_SOCKET };
 
 enum option_type {
     OPTION_TEXT,     /* char *, owned; max bounds its length in bytes */
@@ -37,8 +48,10 @@ enum option_type {
     OPTION_SIZE,     /* bytes */
     OPTION_COUNT,    /* a bare number */
     OPTION_CHOICE,   /* an enum or a bool: the index in `choices` */
+    OPTION_SYNC,     /* milliseconds, or always (0) or never (UINT64_MAX) */
+    OPTION_MODE,     /* permissions, in octal */
     OPTION_CHAR,     /* one ASCII character */
-    OPTION_NAMES,    /* a sequence of names */
+    OPTION_NAMES,    /* a sequence of names, or of numbers */
     OPTION_MAPPING,  /* a mapping by name: streams, sources */
     OPTION_RECORD,   /* the template */
     OPTION_ADD,      /* a mapping from names to templates of text */
@@ -52,6 +65,7 @@ struct schema_row {
     const char *name;
     enum option_type type;
     bool required;
+    enum option_kind kind;
     bool restart;               /* a change takes effect only after a restart */
     size_t offset, size;        /* of the value, in the scope's struct */
     const char *fallback;       /* the default, as it would be written; NULL: none */

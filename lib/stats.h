@@ -24,11 +24,19 @@
     X(ragged_rows, "CSV rows with more cells than columns")                                        \
     X(no_match, "lines that do not match their format")                                            \
     X(dropped, "of these, lines that were dropped")                                                \
-    X(add_skipped, "JSON records that are no objects, so that nothing was added")                  \
+    X(add_skipped, "JSON records that are no objects, and were sent as they stand")                \
     X(oversize, "records over max_record: truncated, split (each cut counts) or dead letters")     \
     X(regex_limits, "matches given up because they cost too much")                                 \
     X(missing_files, "files of which bytes were gone before they could be read")                   \
-    X(missing_bytes, "those of these bytes that could be counted")
+    X(missing_bytes, "those of these bytes that could be counted")                                 \
+    X(spooled_records, "records from sockets put into the spool")                                  \
+    X(spooled_bytes, "their bytes, keys included")                                                 \
+    X(frames_cut, "frames that a client left unfinished, not sent")                               \
+    X(spool_dropped, "records dropped because the spool was full")                                 \
+    X(spool_read_back, "records read back from the spool's file, not from memory")                 \
+    X(spool_damaged_bytes, "bytes of the spool passed over because they were damaged")             \
+    X(spool_writes, "times the spool was written to")                                              \
+    X(spool_syncs, "times the spool was synced to the disk")
 
 struct stats {
 #define STATS_FIELD(name, sentence) uint64_t name;

@@ -6,10 +6,12 @@
 #   tests/setup.sh bench    what `make bench` uses
 #   tests/setup.sh fuzz     what `make fuzz` uses
 #   tests/setup.sh demo     what `make demo` uses
+#   tests/setup.sh cloud    what tests/cloud uses: Spark, and an AWS on this machine (700 MB)
 #
 # Safe to run again and again: what is there already is left alone, so the second run takes a blink.
 # Debian packages are asked for only when the thing they bring is missing (a node or a python from
-# elsewhere counts), Python packages live in tests/.venv, node packages in tests/node_modules.
+# elsewhere counts), Python packages live in tests/.venv and tests/.venv-cloud, node packages in
+# tests/node_modules.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -19,9 +21,9 @@ flock 9
 
 what=${1:-test}
 case $what in
-build | bench | fuzz | demo | test) ;;
+build | bench | fuzz | demo | cloud | test) ;;
 *)
-    echo "usage: tests/setup.sh [build|bench|fuzz|demo|test]" >&2
+    echo "usage: tests/setup.sh [build|bench|fuzz|demo|cloud|test]" >&2
     exit 64
     ;;
 esac
@@ -45,6 +47,13 @@ there() {
 
 find_missing() {
     missing=()
+    if [ "$what" = cloud ]; then
+        need python3 command -v python3
+        [ -x .venv-cloud/bin/python ] || need python3-venv python3 -c 'import ensurepip, venv'
+        need ca-certificates there '/etc/ssl/certs/ca-certificates.crt'
+        need openjdk-17-jre-headless command -v java
+        return
+    fi
     need gcc command -v gcc
     need libc6-dev there '/usr/include/stdlib.h'
     need make command -v make
@@ -64,6 +73,8 @@ find_missing() {
     need python3 command -v python3
     if [ "$what" = bench ]; then
         need openssl command -v openssl
+        need rsyslog there '/usr/sbin/rsyslogd'
+        need bsdutils command -v logger
         return
     fi
     need ca-certificates there '/etc/ssl/certs/ca-certificates.crt'
@@ -77,6 +88,9 @@ find_missing() {
     need strace command -v strace
     need logrotate there '/usr/sbin/logrotate'
     need mandoc command -v mandoc
+    need socat command -v socat
+    need netcat-openbsd there '/bin/nc.openbsd'
+    need bsdutils command -v logger
 }
 
 as_root() {
@@ -106,15 +120,16 @@ fresh() {
     [ -f "$1" ] && [ "$(<"$1")" = "$2" ]
 }
 
+# install_python_packages DIRECTORY LIST
 install_python_packages() {
     local wanted
-    wanted=$(sha256sum <requirements.txt)
-    fresh .venv/stamp "$wanted" && return
-    echo "setup: installing Python packages into tests/.venv"
-    rm -rf .venv
-    python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-input -r requirements.txt
-    echo "$wanted" >.venv/stamp
+    wanted=$(sha256sum <"$2")
+    fresh "$1/stamp" "$wanted" && return
+    echo "setup: installing Python packages into tests/$1"
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$2"
+    echo "$wanted" >"$1/stamp"
 }
 
 install_node_packages() {
@@ -130,6 +145,9 @@ install_node_packages() {
 
 install_debian_packages
 if [ "$what" = demo ] || [ "$what" = test ]; then
-    install_python_packages
+    install_python_packages .venv requirements.txt
     install_node_packages
+fi
+if [ "$what" = cloud ]; then
+    install_python_packages .venv-cloud cloud/requirements.txt
 fi

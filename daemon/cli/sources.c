@@ -25,14 +25,17 @@ static const char usage[] = "usage: tailrace sources [OPTION]...\n";
 
 static const char help[] =
     "\n"
-    "Lists each followed file: source, path, state, size, bytes read and delivered, and how far\n"
-    "delivery is behind, in bytes and in time (the age of the oldest byte not delivered).\n"
+    "Lists each followed file and each socket: source, path, state, size, bytes read and\n"
+    "delivered, and how far delivery is behind, in bytes and in time (the age of the oldest byte\n"
+    "not delivered).\n"
     "\n"
     "      --json          a JSON object a line\n" TALK_HELP "      --help, --version\n"
     "\n"
     "States: following; rotated (its name is gone, it is read to its end); paused (the stream's\n"
     "memory is full); waiting (for room in the dead letters); done (--once). When tailraced does\n"
     "not run, from the checkpoint: stopped, or gone (not at its path any more).\n"
+    "A socket's bytes are those of its stream's spool; it is listening, full (its clients wait)\n"
+    "or failed (the spool's disk).\n"
     "Exit codes: 0 listed, 64 wrong usage, 66 the configuration or the state directory cannot be\n"
     "read, 78 the configuration is not good.\n";
 

@@ -112,6 +112,7 @@ class Daemon:
         }
         self.env = environment(self.dir, **credentials())
         self.starter = []  # a command that ends by starting the one that follows it
+        self.pass_fds = ()  # descriptors that it inherits
         self.process = None
         self.lines = []
         self.messages = []
@@ -139,6 +140,7 @@ class Daemon:
             stderr=stderr,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            pass_fds=self.pass_fds,
         )
         if stderr == subprocess.PIPE:
             self.follow(self.read_stderr, self.process.stderr)

@@ -82,12 +82,12 @@ def test_every_error_is_told_with_its_place_in_order(tmp_path):
         ),
         (("/srv/*.csv", "srv/*.csv"), "8:11", "absolute"),
         (("sources:\n  a:", "sources:\n  a b:"), "7:3", "name"),
-        (("format: csv", "format: json"), "12:5", "record.*csv"),
+        (("format: csv", "format: line"), "12:5", "record.*csv"),
         (("region: us-east-1", "region: [us-east-1]"), "1:9", "region"),
         (("state_dir:", "endpoint: ftp://x\nstate_dir:"), "2:11", "http"),
         (('"{district}"', '"{district"'), "11:10", "key"),
         (("type: int", 'parse: "%m"'), "13:", "print"),
-        (("type: int", 'parse: "%Q", print: "%m"'), "13:", "Q"),
+        (("type: int", 'parse: "%q", print: "%m"'), "13:", "%q"),
     ],
 )
 def test_what_is_wrong_is_told_where_it_stands(tmp_path, change, place, words):

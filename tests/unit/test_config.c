@@ -325,8 +325,8 @@ static void wrong_kinds_of_values_are_told(void **state)
                 "name, not nothing\n");
     assert_told("region: r\nstreams: {a: {}}\nsources: {s: {}}\n",
                 "f.yaml:2:11: streams.a.kinesis: is required and missing\n"
-                "f.yaml:3:11: sources.s.file: is required and missing\n"
-                "f.yaml:3:11: sources.s.stream: is required and missing\n");
+                "f.yaml:3:11: sources.s.stream: is required and missing\n"
+                "f.yaml:3:11: sources.s.file: is required and missing, or socket\n");
 }
 
 static void names_are_checked(void **state)
@@ -382,11 +382,9 @@ static void csv_options_go_only_with_csv(void **state)
     const char *rest = "    delimiter: ';'\n    columns: [a]\n    record: {x: {from: a}}\n";
     const char *refused = "f.yaml:8:5: sources.s.delimiter: goes only with format: csv\n"
                           "f.yaml:9:5: sources.s.columns: goes only with format: csv\n"
-                          "f.yaml:10:5: sources.s.record: goes only with format: csv, regex, "
+                          "f.yaml:10:5: sources.s.record: goes only with format: json, csv, regex, "
                           "logfmt, or one of the logs by name\n";
     char text[512];
-    snprintf(text, sizeof text, SOURCE "    format: json\n%s", rest);
-    assert_told(text, refused);
     snprintf(text, sizeof text, SOURCE "    format: line\n%s", rest);
     assert_told(text, refused);
     snprintf(text, sizeof text, SOURCE "    format: scv\n%s", rest);
@@ -469,20 +467,33 @@ static void what_is_added_is_checked_at_its_place(void **state)
 {
     (void)state;
     assert_told(CSV "    add: [a]\n",
-                "f.yaml:8:10: sources.s.add: expected a mapping of 1 to 32 names to text\n");
+                "f.yaml:8:10: sources.s.add: expected a mapping of 1 to 32 names to text or "
+                "fields\n");
     assert_told(CSV "    add: {}\n",
-                "f.yaml:8:10: sources.s.add: expected a mapping of 1 to 32 names to text\n");
-    assert_told(CSV "    add: {x: {from: a}, '': b, y: }\n",
-                "f.yaml:8:14: sources.s.add.x: expected text, like \"{@file.path}\" in quotes, not "
-                "a mapping\n"
-                "f.yaml:8:25: sources.s.add: a member needs a name\n"
-                "f.yaml:8:35: sources.s.add.y: expected text, like \"{@file.path}\" in quotes, not "
-                "nothing\n");
+                "f.yaml:8:10: sources.s.add: expected a mapping of 1 to 32 names to text or "
+                "fields\n");
+    assert_told(CSV "    add: {x: {userId}, '': b, y: }\n",
+                "f.yaml:8:14: sources.s.add.x: expected text, like \"{@file.path}\" in quotes, or "
+                "a field, not a mapping\n"
+                "f.yaml:8:24: sources.s.add.: a member needs a name\n"
+                "f.yaml:8:34: sources.s.add.y: expected text, like \"{@file.path}\" in quotes, or "
+                "a field, not nothing\n");
+    assert_told(CSV "    add: {x: {from: '@no', parse: '%Y'}, y: {z: a}, w: {from: a, tpye: "
+                    "int}}\n",
+                "f.yaml:8:21: sources.s.add.x.from: there is no metadata \"@no\"; there are "
+                "@file.path, @file.offset, @host, @peer.pid, @peer.uid, @peer.gid, "
+                "@ec2.instance_id and @ec2.availability_zone\n"
+                "f.yaml:8:28: sources.s.add.x.parse: needs print beside it\n"
+                "f.yaml:8:49: sources.s.add.y.z: expected {from: column}, {const: value} or a "
+                "mapping of fields, not a single value\n"
+                "f.yaml:8:66: sources.s.add.w.tpye: unknown option; the nearest known one is "
+                "type\n");
     assert_told(CSV "    record: {x: {from: a}}\n    add: {x: y}\n",
                 "f.yaml:9:11: sources.s.add.x: record has this name too\n");
     assert_told(CSV "    add: {x: '{@ec2.id}'}\n",
                 "f.yaml:8:10: sources.s.add: x: unknown metadata '@ec2.id': there are "
-                "@file.path, @file.offset, @host, @ec2.instance_id and @ec2.availability_zone\n");
+                "@file.path, @file.offset, @host, @peer.pid, @peer.uid, @peer.gid, "
+                "@ec2.instance_id and @ec2.availability_zone\n");
 }
 
 static void how_bytes_are_cut_can_be_said(void **state)
@@ -541,6 +552,69 @@ static void what_cannot_be_cut_so_is_told(void **state)
                 "f.yaml:7:17: sources.s.skip_lines: 1001 is out of bounds: 0 to 1000\n");
     assert_told(SOURCE "    flush_partial_after: 5ms\n",
                 "f.yaml:7:26: sources.s.flush_partial_after: 5ms is out of bounds: 100ms to 1h\n");
+}
+
+static void what_json_becomes_can_be_said(void **state)
+{
+    (void)state;
+    struct config *c = build(SOURCE "    format: json\n"
+                                    "    flatten: '.'\n"
+                                    "    split_arrays: true\n"
+                                    "    add:\n"
+                                    "      event_year: {from: timestamp, parse: '%Y', print: '%y', "
+                                    "type: int}\n"
+                                    "      from: {host: {from: '@host'}, n: {const: 1}}\n"
+                                    "      uid: '{@peer.uid}'\n");
+    const struct shape_spec *spec = &c->sources[0].shape;
+    assert_string_equal(spec->flatten, ".");
+    assert_true(spec->split_arrays);
+    assert_int_equal(spec->add_n, 3);
+    assert_null(spec->add[0].text);
+    assert_int_equal(spec->add[0].field->type, TYPE_INT);
+    assert_string_equal(spec->add[0].field->name, "event_year");
+    assert_int_equal(spec->add[1].field->children_n, 2);
+    assert_null(spec->add[2].field);
+    config_free(c);
+    c = build(SOURCE "    format: json\n    record: {ip: {from: eventContext.ip}}\n");
+    assert_int_equal(c->sources[0].shape.fields[0].type, TYPE_ANY);
+    assert_null(c->sources[0].shape.flatten);
+    assert_false(c->sources[0].shape.split_arrays);
+    config_free(c);
+}
+
+static void what_json_cannot_become_is_told(void **state)
+{
+    (void)state;
+    assert_told(SOURCE "    flatten: '.'\n    split_arrays: false\n",
+                "f.yaml:7:5: sources.s.flatten: goes only with format: json\n"
+                "f.yaml:8:5: sources.s.split_arrays: goes only with format: json\n");
+    assert_told(SOURCE "    format: json\n    flatten: ''\n",
+                "f.yaml:8:14: sources.s.flatten: the value is empty\n");
+    assert_told(SOURCE "    format: json\n    flatten: '.........'\n",
+                "f.yaml:8:14: sources.s.flatten: 9 bytes are too long; at most 8 are allowed\n");
+    assert_told(SOURCE "    format: json\n    flatten: _\n    record: {x: {from: a}}\n",
+                "f.yaml:8:5: sources.s.flatten: goes not with record, whose template decides\n");
+    assert_told(SOURCE "    format: json\n    split_arrays: true\n    encoding: latin1\n",
+                "f.yaml:8:19: sources.s.split_arrays: goes only with encoding: utf-8\n");
+    assert_told(SOURCE "    format: json\n    key: '{a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a."
+                       "a.a.a.a.a.a.a.a.a.a.a}'\n",
+                "f.yaml:8:10: sources.s.key: 'a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a."
+                "a.a.a.a.a.a.a' has more than 32 names\n");
+}
+
+static void quotes_can_be_plain_characters(void **state)
+{
+    (void)state;
+    struct config *c = build(CSV "    quote: none\n    delimiter: '|'\n    columns: [a, b]\n");
+    assert_true(c->sources[0].shape.no_quotes);
+    config_free(c);
+    c = build(CSV "    quote: '\"'\n");
+    assert_false(c->sources[0].shape.no_quotes);
+    config_free(c);
+    assert_told(CSV "    quote: \"'\"\n",
+                "f.yaml:8:12: sources.s.quote: \"'\" is not one of: \", none\n");
+    assert_told(SOURCE "    quote: none\n",
+                "f.yaml:7:5: sources.s.quote: goes only with format: csv\n");
 }
 
 static void a_tab_can_be_the_delimiter(void **state)
@@ -677,7 +751,7 @@ static void parse_and_print_go_together(void **state)
                 "    record:\n      x: {from: a, parse: '%Y'}\n      y: {from: a, print: '%Y'}\n",
                 "f.yaml:9:20: sources.s.record.x.parse: needs print beside it\n"
                 "f.yaml:10:20: sources.s.record.y.print: needs parse beside it\n");
-    assert_told(CSV "    record:\n      x: {from: a, parse: '%Y', print: '%Q'}\n",
+    assert_told(CSV "    record:\n      x: {from: a, parse: '%Y', print: '%q'}\n",
                 "f.yaml:9:40: sources.s.record.x.print: ...");
 }
 
@@ -872,7 +946,10 @@ static void every_change_of_a_template_is_a_difference(void **state)
     diff(CSV "    columns: [a, b]\n", CSV "    columns: [b, a]\n");
     assert_string_equal(heard(), "sources.s.columns: changed\n");
     static const char *const adds[] = {CSV, CSV "    add: {a: b}\n", CSV "    add: {a: c}\n",
-                                       CSV "    add: {b: b}\n", CSV "    add: {a: b, c: d}\n"};
+                                       CSV "    add: {b: b}\n", CSV "    add: {a: b, c: d}\n",
+                                       CSV "    add: {a: {from: b}}\n",
+                                       CSV "    add: {a: {from: b, type: int}}\n",
+                                       CSV "    add: {a: {b: {from: b}}}\n"};
     for (size_t i = 0; i < ARRAY_LEN(adds); i++) {
         for (size_t k = 0; k < ARRAY_LEN(adds); k++) {
             diff(adds[i], adds[k]);
@@ -964,6 +1041,9 @@ int main(void)
         cmocka_unit_test_teardown(what_is_added_is_checked_at_its_place, forget),
         cmocka_unit_test_teardown(how_bytes_are_cut_can_be_said, forget),
         cmocka_unit_test_teardown(what_cannot_be_cut_so_is_told, forget),
+        cmocka_unit_test_teardown(what_json_becomes_can_be_said, forget),
+        cmocka_unit_test_teardown(what_json_cannot_become_is_told, forget),
+        cmocka_unit_test_teardown(quotes_can_be_plain_characters, forget),
         cmocka_unit_test_teardown(a_tab_can_be_the_delimiter, forget),
         cmocka_unit_test_teardown(columns_are_unique_names, forget),
         cmocka_unit_test_teardown(constants_keep_the_type_they_are_written_in, forget),

@@ -1,0 +1,162 @@
+/* The happy path: the newer state says where to begin; record follows record, each with its right
+ * checksum, up to the end of what was written; there nothing is right any more.
+ *
+ * How it fails: spoolread.h says how far damage is searched. A read that fails is an error (unless
+ * the reader passes them), for the next try may be luckier. */
+#include "lib/spoolread.h"
+
+/* ---- the header ---- */
+
+int spoolread_header(spoolread_fn *read, void *ctx, struct spoollog *log, struct err *e)
+{
+    char bytes[SPOOLLOG_HEADER_BYTES];
+    const struct str all = {bytes, sizeof bytes};
+    if (!read(ctx, 0, bytes, sizeof bytes, e))
+        return ERR_IO;
+    int rc = spoollog_get_header(log, all, e);
+    bool newer = rc == ERR_RANGE;
+    if (rc == 0 || newer || !read(ctx, SPOOLLOG_COPY_PLACE, bytes, sizeof bytes, NULL) ||
+        spoollog_get_header(log, all, NULL) != 0)
+        return rc;
+    return 0;
+}
+
+/* ---- the state ---- */
+
+static bool take_state(const struct spoolread *r, struct str bytes, struct spoollog_state *best,
+                       bool found)
+{
+    struct spoollog_state s;
+    if (!spoollog_get_state(r->log, bytes, &s))
+        return found;
+    if (!found || s.generation > best->generation)
+        *best = s;
+    return true;
+}
+
+/* What the headers say that can be found at all: their positions, not before `floor`. */
+struct span {
+    uint64_t floor, first, end;
+};
+
+static void take_head(const struct spoolread *r, uint64_t place, const char *p, struct span *s)
+{
+    struct spoollog_record rec;
+    uint64_t position = spoollog_claim(p);
+    if (position % r->log->capacity != place || position > SPOOLLOG_POSITION_MAX ||
+        position < s->floor || !spoollog_has_head(r->log, position, p))
+        return;
+    spoollog_trust(p, &rec);
+    if (position < s->first)
+        s->first = position;
+    if (position + rec.size > s->end)
+        s->end = position + rec.size;
+}
+
+/* Looks at each multiple of 8 in the data, window by window; they overlap by a header. */
+static int look_through(struct spoolread *r, struct span *s, struct err *e)
+{
+    uint64_t capacity = r->log->capacity;
+    for (uint64_t place = 0; place + SPOOLLOG_HEAD_BYTES <= capacity;) {
+        size_t n = (size_t)min_u64(r->window_cap, capacity - place);
+        if (!spoolread_raw(r, SPOOLLOG_DATA_PLACE + place, n, e))
+            return ERR_IO;
+        size_t at = 0;
+        for (; at + SPOOLLOG_HEAD_BYTES <= n; at += 8)
+            take_head(r, place + at, r->window + at, s);
+        place += at;
+    }
+    return 0;
+}
+
+static int rebuild_state(struct spoolread *r, struct spoollog_state *state, struct err *e)
+{
+    struct span all = {.first = UINT64_MAX};
+    int rc = look_through(r, &all, e);
+    struct span lap = {.first = UINT64_MAX};
+    if (all.end > r->log->capacity)
+        lap.floor = all.end - r->log->capacity; /* older ones are of a lap that is over */
+    if (rc == 0)
+        rc = look_through(r, &lap, e);
+    if (rc != 0)
+        return rc;
+    *state = (struct spoollog_state){0};
+    if (lap.end > 0) {
+        state->saved = lap.first;
+        state->written = lap.end;
+    }
+    return 0;
+}
+
+int spoolread_state(struct spoolread *r, struct spoollog_state *state, bool *lost, struct err *e)
+{
+    struct spoollog_state best;
+    bool found = false;
+    for (uint64_t slot = 0; slot < 2; slot++) {
+        if (!spoolread_raw(r, spoollog_state_place(slot), SPOOLLOG_STATE_BYTES, e))
+            return ERR_IO;
+        found = take_state(r, (struct str){r->window, SPOOLLOG_STATE_BYTES}, &best, found);
+    }
+    if (!found) {
+        int rc = rebuild_state(r, &best, e);
+        if (rc != 0)
+            return rc;
+    }
+    *state = best;
+    *lost = !found;
+    return 0;
+}
+
+/* ---- the records ---- */
+
+/* Where the next record may begin, at most. */
+static uint64_t limit_of(const struct spoolread *r, const struct spoollog_state *state,
+                         uint64_t good)
+{
+    uint64_t known = good > state->written ? good : state->written;
+    /* Behind a clean end, one look: the state of the write that followed it may be lost. */
+    return min_u64(known + (state->clean ? 8 : SPOOLREAD_REACH), r->readable);
+}
+
+int spoolread_survey(struct spoolread *r, const struct spoollog_state *state,
+                     spoolread_each_fn *each, void *ctx, struct spool_report *report, uint64_t *end,
+                     struct err *e)
+{
+    struct spool_report found = {0};
+    struct spoolread_item item;
+    uint64_t good = state->saved;
+    struct spoolread_item damage = {0};
+    spoolread_seek(r, state->saved);
+    r->readable = state->saved + r->log->capacity;
+    for (;;) {
+        switch (spoolread_next(r, limit_of(r, state, good), &item, e)) {
+        case SPOOLREAD_DAMAGE:
+            if (damage.begin == damage.end)
+                damage.begin = item.begin;
+            damage.end = item.end;
+            continue;
+        case SPOOLREAD_RECORD:
+            break;
+        case SPOOLREAD_ERROR:
+            return e != NULL ? e->code : ERR_IO;
+        case SPOOLREAD_END:
+            found.cut_bytes = state->written > good ? state->written - good : 0;
+            *report = found;
+            *end = good;
+            r->window_n = 0; /* it looked behind the end, where records will be put */
+            return 0;
+        }
+        if (damage.begin < damage.end) {
+            found.damaged_places++;
+            found.damaged_bytes += damage.end - damage.begin;
+            if (each != NULL)
+                each(ctx, SPOOLREAD_DAMAGE, &damage);
+            damage.begin = damage.end;
+        }
+        found.records++;
+        found.bytes += item.record.key.n + item.record.data.n;
+        if (each != NULL)
+            each(ctx, SPOOLREAD_RECORD, &item);
+        good = item.end;
+    }
+}
