@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "daemon/service_in.h"
+#include "lib/client.h"
 
 #define USER_AGENT "tailrace/" TAILRACE_VERSION
 #define TOKEN_BITS 16 /* of a dead letter's token; the stream's id stands above */
@@ -50,11 +51,10 @@ static void name_origin(const struct stream *st, const struct record *rec,
     }
     r->path = spoolfile_path(st->spoolfile);
     r->source = st->name;
-    struct str key = record_key(rec);
-    const char *end = key.n > 0 ? memchr(key.p, '\0', key.n) : NULL;
-    if (rec->kind == RECORD_DEAD && end != NULL) {
-        r->source = key.p;
-        r->reason = end + 1;
+    struct str key = record_key(rec), name, reason;
+    if (rec->kind == RECORD_DEAD && client_dead_key(key, &name, &reason)) {
+        r->source = name.p;
+        r->reason = reason.p;
     }
 }
 

@@ -37,7 +37,10 @@
  * is no room, offer it again. One line end behind it is left off. One that was cut by the kernel is
  * over-long.
  *
- * A dead letter's key, in the spool, is the name of the source, a NUL and the reason.
+ * A dead letter's key, in the spool, is a NUL, the name of the source, a NUL, the reason and a NUL.
+ * client_dead_key takes it apart; it is false for any other key, which a record had that the
+ * service refused: no key of ours begins with a NUL and has such a name behind it, and what a
+ * client may put there is no path.
  *
  * Peers. What the kernel says of the client (client_init) is what templates find as @peer.*.
  *
@@ -111,6 +114,9 @@ bool client_is_unfinished(const struct client *c);
 /* `safe`: of the spool, as the source's ack asks. False: no memory for the answer; hang up. */
 bool client_acknowledge(struct client *c, uint64_t safe);
 bool client_is_waiting(const struct client *c); /* for an ok */
+
+/* Both end in a NUL, which is not counted. */
+bool client_dead_key(struct str key, struct str *source, struct str *reason);
 
 bool client_datagram(struct client *c, struct now now, const struct client_peer *peer,
                      struct str bytes, bool whole);

@@ -9,6 +9,7 @@
 #include "lib/client_in.h"
 #include "lib/json.h"
 
+#define NAME_BYTES_MAX 64 /* of a source */
 #define TOO_LONG  "longer than max_record"
 #define TRUNCATED STR("...[truncated]")
 
@@ -37,16 +38,35 @@ static enum client_result put_dead(struct client *c, struct now now, struct str 
                                    const char *reason)
 {
     char key[RECORD_KEY_BYTES_MAX];
-    int n = snprintf(key, sizeof key, "%s%c%s", c->home->source, '\0', reason);
+    int n = snprintf(key, sizeof key, "%c%s%c%s", '\0', c->home->source, '\0', reason);
     struct spool_item item = {
         .kind = RECORD_DEAD,
-        .key = {key, min_size((size_t)n, sizeof key - 1)},
+        .key = {key, min_size((size_t)n + 1, sizeof key)},
         .data = {raw.p, min_size(raw.n, c->home->spec->max_record)},
     };
     enum client_result result = put_item(c, now, &item);
     if (result == CLIENT_GO_ON)
         say_bad(c, reason);
     return result;
+}
+
+static bool is_name(struct str s)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    return s.n > 0 && s.n <= NAME_BYTES_MAX && strspn(s.p, allowed) == s.n;
+}
+
+bool client_dead_key(struct str key, struct str *source, struct str *reason)
+{
+    if (key.n < 4 || key.p[0] != '\0' || key.p[key.n - 1] != '\0')
+        return false;
+    struct str name = {key.p + 1, strlen(key.p + 1)};
+    if (!is_name(name) || name.n + 2 >= key.n)
+        return false;
+    *source = name;
+    *reason = str_of(name.p + name.n + 1);
+    return true;
 }
 
 static enum client_result put_data(struct client *c, struct now now, const struct shape_out *out)

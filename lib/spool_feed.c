@@ -111,10 +111,13 @@ static bool feed_file(struct spool *sp, struct now now, uint64_t until, uint64_t
         aim(sp, sp->origin.read_at, until);
         switch (spoolread_next(&sp->reader, until, &item, &e)) {
         case SPOOLREAD_RECORD:
-            sp->origin.read_at = item.begin; /* behind the pad that may stand before it */
+            sp->origin.read_at = item.begin; /* behind the rest of a lap too small for a pad */
             if (!put(sp, now, &item.record))
                 return false;
             sp->stats->spool_read_back++;
+            break;
+        case SPOOLREAD_PAD:
+            sp->origin.read_at = item.end;
             break;
         case SPOOLREAD_DAMAGE:
             pass_damage(sp, item.begin, item.end);

@@ -131,13 +131,13 @@ enum spoolread_found spoolread_next(struct spoolread *r, uint64_t until,
         case SPOOLLOG_BAD:
             return pass_damage(r, bytes, until, item);
         case SPOOLLOG_GOOD:
+            if (r->readable - r->position < found.record.size) /* a pad's header was enough */
+                return pass_damage(r, bytes, until, item);
             break;
         }
         r->position = found.end = found.begin + found.record.size;
-        if (found.record.kind == SPOOLLOG_PAD)
-            continue;
         *item = found;
-        return SPOOLREAD_RECORD;
+        return found.record.kind == SPOOLLOG_PAD ? SPOOLREAD_PAD : SPOOLREAD_RECORD;
     }
     return SPOOLREAD_END;
 }

@@ -5,14 +5,15 @@
  *
  *   spoolread_next(r, until, &item, e)
  *     SPOOLREAD_RECORD  a record; it points into the window and lives until the next call
+ *     SPOOLREAD_PAD     the rest of a lap, filled with a pad
  *     SPOOLREAD_DAMAGE  a stretch in which no record begins (or the first part of one: the next
  *                       may go on where it ends)
  *     SPOOLREAD_END     the position has reached `until`
  *     SPOOLREAD_ERROR   `read` has failed, or (ERR_NOMEM) a long record needs a larger window;
  *                       nothing has changed, it may be asked again
  *
- * item.begin and item.end say which positions it was; behind it the cursor is at item.end. Pads are
- * passed in silence. Records begin before `until`, and only bytes before `readable` are looked at,
+ * item.begin and item.end say which positions it was; behind it the cursor is at item.end. Records
+ * begin before `until`, and only bytes before `readable` are looked at,
  * which is `until` or behind it: it may be moved on, but never past what is in the file for good,
  * because the window remembers it.
  *
@@ -59,7 +60,13 @@ struct spoolread_item {
     uint64_t begin, end;
 };
 
-enum spoolread_found { SPOOLREAD_RECORD, SPOOLREAD_DAMAGE, SPOOLREAD_END, SPOOLREAD_ERROR };
+enum spoolread_found {
+    SPOOLREAD_RECORD,
+    SPOOLREAD_PAD,
+    SPOOLREAD_DAMAGE,
+    SPOOLREAD_END,
+    SPOOLREAD_ERROR,
+};
 
 /* The header, or its copy if it is damaged. */
 int spoolread_header(spoolread_fn *read, void *ctx, struct spoollog *log, struct err *e);

@@ -118,45 +118,68 @@ static uint64_t limit_of(const struct spoolread *r, const struct spoollog_state 
     return min_u64(known + (state->clean ? 8 : SPOOLREAD_REACH), r->readable);
 }
 
+/* A survey under way. */
+struct survey {
+    struct spool_report report;
+    struct spoolread_item damage; /* since the last good one */
+    uint64_t good;                /* where that ends */
+    spoolread_each_fn *each;
+    void *ctx;
+};
+
+static void take_damage(struct survey *s, const struct spoolread_item *item)
+{
+    if (s->damage.begin == s->damage.end)
+        s->damage.begin = item->begin;
+    s->damage.end = item->end;
+}
+
+/* A record or a pad: so what was damaged before it is no end. */
+static void take_good(struct survey *s, enum spoolread_found found,
+                      const struct spoolread_item *item)
+{
+    if (s->damage.begin < s->damage.end) {
+        s->report.damaged_places++;
+        s->report.damaged_bytes += s->damage.end - s->damage.begin;
+        if (s->each != NULL)
+            s->each(s->ctx, SPOOLREAD_DAMAGE, &s->damage);
+        s->damage.begin = s->damage.end;
+    }
+    s->good = item->end;
+    if (found == SPOOLREAD_PAD)
+        return;
+    s->report.records++;
+    s->report.bytes += item->record.key.n + item->record.data.n;
+    if (s->each != NULL)
+        s->each(s->ctx, SPOOLREAD_RECORD, item);
+}
+
 int spoolread_survey(struct spoolread *r, const struct spoollog_state *state,
                      spoolread_each_fn *each, void *ctx, struct spool_report *report, uint64_t *end,
                      struct err *e)
 {
-    struct spool_report found = {0};
+    struct survey s = {.good = state->saved, .each = each, .ctx = ctx};
     struct spoolread_item item;
-    uint64_t good = state->saved;
-    struct spoolread_item damage = {0};
     spoolread_seek(r, state->saved);
     r->readable = state->saved + r->log->capacity;
     for (;;) {
-        switch (spoolread_next(r, limit_of(r, state, good), &item, e)) {
-        case SPOOLREAD_DAMAGE:
-            if (damage.begin == damage.end)
-                damage.begin = item.begin;
-            damage.end = item.end;
-            continue;
+        enum spoolread_found found = spoolread_next(r, limit_of(r, state, s.good), &item, e);
+        switch (found) {
         case SPOOLREAD_RECORD:
+        case SPOOLREAD_PAD:
+            take_good(&s, found, &item);
+            break;
+        case SPOOLREAD_DAMAGE:
+            take_damage(&s, &item);
             break;
         case SPOOLREAD_ERROR:
             return e != NULL ? e->code : ERR_IO;
         case SPOOLREAD_END:
-            found.cut_bytes = state->written > good ? state->written - good : 0;
-            *report = found;
-            *end = good;
+            s.report.cut_bytes = state->written > s.good ? state->written - s.good : 0;
+            *report = s.report;
+            *end = s.good;
             r->window_n = 0; /* it looked behind the end, where records will be put */
             return 0;
         }
-        if (damage.begin < damage.end) {
-            found.damaged_places++;
-            found.damaged_bytes += damage.end - damage.begin;
-            if (each != NULL)
-                each(ctx, SPOOLREAD_DAMAGE, &damage);
-            damage.begin = damage.end;
-        }
-        found.records++;
-        found.bytes += item.record.key.n + item.record.data.n;
-        if (each != NULL)
-            each(ctx, SPOOLREAD_RECORD, &item);
-        good = item.end;
     }
 }

@@ -190,13 +190,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         build(&in);
     else if (in.n > 0)
         memcpy(disk.bytes, in.p, min_size(in.n, disk.n));
+    bool chosen = checked;
     struct spool *sp = start();
     if (sp != NULL) {
         check(sp);
         go_on(sp);
         stop(sp);
         sp = start();
-        assert(sp != NULL && report.records == 0 && report.damaged_bytes == 0);
+        assert(sp != NULL); /* a good record just behind the end may have been put there */
+        assert(chosen || report.records == 0);
         stop(sp);
     }
     disk_release(&disk);

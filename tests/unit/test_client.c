@@ -292,10 +292,29 @@ static void a_dead_letter_tells_its_source_and_reason(void **state)
     write_out(x);
     fakes_pump(&x->fakes);
     assert_int_equal(x->fakes.dead_n, 1);
-    struct str key = record_key(x->fakes.dead[0].rec);
-    assert_true(key.n > 8 && memcmp(key.p, "events\0not JSON", 15) == 0);
+    struct str source, reason;
+    assert_true(client_dead_key(record_key(x->fakes.dead[0].rec), &source, &reason));
+    assert_string_equal(source.p, "events");
+    assert_int_equal(strncmp(reason.p, "not JSON at byte ", 17), 0);
     deliver(x);
     close_world(x);
+}
+
+static void a_key_of_a_client_is_no_reason_and_no_path(void **state)
+{
+    (void)state;
+    struct str source, reason;
+#define KEY(text) ((struct str){text, sizeof(text) - 1})
+    assert_true(client_dead_key(KEY("\0a-b.c\0why\0"), &source, &reason));
+    assert_int_equal(source.n, 5);
+    assert_int_equal(reason.n, 3);
+    assert_false(client_dead_key(KEY("a\0b\0"), &source, &reason));
+    assert_false(client_dead_key(KEY("\0../x\0why\0"), &source, &reason));
+    assert_false(client_dead_key(KEY("\0a\0why"), &source, &reason));
+    assert_false(client_dead_key(KEY("\0abc\0"), &source, &reason));
+    assert_false(client_dead_key(KEY("\0\0\0\0"), &source, &reason));
+    assert_false(client_dead_key(KEY(""), &source, &reason));
+#undef KEY
 }
 
 static void an_array_is_one_frame_and_a_record_an_element(void **state)
@@ -655,6 +674,7 @@ int main(void)
         cmocka_unit_test(delivered_is_later_than_durable),
         cmocka_unit_test(a_bad_frame_is_named_and_becomes_a_dead_letter),
         cmocka_unit_test(a_dead_letter_tells_its_source_and_reason),
+        cmocka_unit_test(a_key_of_a_client_is_no_reason_and_no_path),
         cmocka_unit_test(an_array_is_one_frame_and_a_record_an_element),
         cmocka_unit_test(a_bad_element_names_its_frame_once_and_the_others_go),
         cmocka_unit_test(an_array_that_breaks_off_keeps_what_was_good),
