@@ -1,5 +1,5 @@
-/* service_in.h - the inside of the household, shared by service.c (the turn), stream.c, source.c,
- * inlet.c, spooling.c, saving.c and reload.c.
+/* service_in.h - the inside of the household, shared by service.c (the turn), service_start.c,
+ * service_stop.c, stream.c, source.c, inlet.c, spooling.c, saving.c, reload.c and answers.c.
  *
  *   service ──┬─ stream (one a destination): pipeline, http, and spool if sockets feed it
  *             ├─ source (one a glob): shape, tail ── followed (one a file): input, ledger entry
@@ -84,6 +84,7 @@ struct followed {
     char *path, *source_name;
     uint64_t inode;
     struct lag lag;
+    uint64_t missed_to; /* it is deleted, and told to be missing up to here */
     bool told_missing;
     uint64_t told_no_match;
 };
@@ -141,9 +142,21 @@ struct service {
 
 /* service.c */
 struct now service_now(struct service *s);
-void service_fail(struct service *s, int exit_code); /* stop, with this exit code */
-void on_device_closed(void *service);
 void service_status(struct service *s);
+void service_on_prepare(uv_prepare_t *handle); /* the turn */
+void service_on_watchdog(uv_timer_t *timer);
+
+/* service_stop.c */
+void service_begin_stop(struct service *s);
+void service_fail(struct service *s, int exit_code); /* stop, with this exit code */
+uint64_t service_stop_turn(struct service *s, struct now now);
+void service_steer_all(struct service *s);
+void service_drain_all(struct service *s); /* nobody waits for more */
+bool service_all_delivered(struct service *s);
+void service_close_all(struct service *s);
+void on_device_closed(void *service);
+
+/* service_start.c */
 void service_saved(struct service *s); /* a checkpoint is durable */
 /* A tail or a socket. True: the shape is taken over. */
 bool source_open(struct service *s, const struct config_source *c, struct shape *shape,
