@@ -20,7 +20,7 @@ comma := ,
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 LIB_SRC ?= $(wildcard lib/*.c)
-DEV_SRC ?= $(filter-out daemon/tailraced.c daemon/tailrace.c,$(wildcard daemon/*.c))
+DEV_SRC ?= $(filter-out daemon/tailraced.c daemon/tailrace.c daemon/bootstrap.c,$(wildcard daemon/*.c))
 CLI_SRC ?= $(wildcard daemon/cli/*.c)
 UNIT_SRC = $(wildcard tests/unit/test_*.c)
 UV_SRC = $(wildcard tests/uv/test_*.c)
@@ -56,6 +56,29 @@ $(BUILD)/tailraced: $(BUILD)/daemon/tailraced.o $(DEV) $(LIB)
 $(BUILD)/tailrace: $(BUILD)/daemon/tailrace.o $(call obj,$(CLI_SRC)) $(DEV) $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# The Lambda function, static, so that it needs nothing of the machine it runs on. (ld warns that
+# libcrypto could look up names and load modules; nobody asks it to.)
+$(BUILD)/lambda/bootstrap: $(BUILD)/daemon/bootstrap.o $(DEV) $(LIB)
+	@mkdir -p $(@D)
+ifeq ($(SAN),)
+	$(CC) $(LDFLAGS) -static-pie -Wl,--no-warnings -o $@ $^ \
+	  $(shell pkg-config --static --libs yaml-0.1 libpcre2-8 libcrypto 2>/dev/null)
+else
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+endif
+
+# A function is bootstrap and mapping.yaml in a zip: conf/aws/mapping.NAME.yaml becomes NAME.zip.
+$(BUILD)/lambda/%.zip: conf/aws/mapping.%.yaml $(BUILD)/lambda/bootstrap conf/aws/package.py
+	python3 conf/aws/package.py $(BUILD)/lambda/bootstrap $< $@
+
+LAMBDA_ZIPS = $(patsubst conf/aws/mapping.%.yaml,$(BUILD)/lambda/%.zip,$(wildcard conf/aws/mapping.*.yaml)) \
+              $(BUILD)/lambda/bootstrap.zip
+
+# And any other becomes bootstrap.zip.
+MAPPING ?= conf/aws/mapping.crimes.yaml
+$(BUILD)/lambda/bootstrap.zip: $(BUILD)/lambda/bootstrap $(MAPPING) conf/aws/package.py
+	python3 conf/aws/package.py $(BUILD)/lambda/bootstrap $(MAPPING) $@
+
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
@@ -80,7 +103,9 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 TESTS = $(call prog,$(UNIT_SRC)) $(call prog,$(UV_SRC)) $(call prog,$(FUZZ_SRC)) $(SIM)
 BENCHES = $(call prog,$(wildcard tests/bench/*.c))
 
-programs-for-tests: $(PROGRAMS) $(TESTS)
+programs-for-tests: $(PROGRAMS) $(TESTS) $(BUILD)/lambda/bootstrap
+
+lambda: $(LAMBDA_ZIPS) ## the Lambda function, zipped with each mapping in conf/aws; MAPPING=file for another
 
 setup: ## install what building and testing need (Debian packages, a Python environment, node modules)
 	tests/setup.sh
@@ -101,6 +126,14 @@ demo: ## the main job on this machine: a local Kinesis, a sample, tailraced, and
 	@$(MAKE) -s all
 	@tests/.venv/bin/python tests/demo/demo.py
 
+pipeline: ## the long form of demo: on to the function, S3, Parquet and SQL, all on this machine
+	@tests/setup.sh pipeline
+	@$(MAKE) -s all lambda
+	@TAILRACE_BUILD=$(abspath $(BUILD)) tests/.venv/bin/python tests/pipeline/demo.py
+
+picture: ## draw docs/pipeline.svg anew from docs/picture.py
+	python3 docs/picture.py
+
 SEEDS ?= 20000
 FIRST ?= 1
 sim: $(SIM) ## the simulation, SEEDS=n of them from FIRST=n
@@ -117,6 +150,11 @@ bench-many: ## 10,000 followed files, quiet and with one of them busy
 	@$(MAKE) -s all $(BENCHES)
 	@python3 tests/bench/many.py --build $(BUILD) $(BENCH)
 
+bench-lambda: ## the Lambda function beside the same in Node; BENCH='--rounds 2' for less
+	@tests/setup.sh bench
+	@$(MAKE) -s $(BUILD)/lambda/bootstrap
+	@python3 tests/bench/lambda.py --build $(BUILD) $(BENCH)
+
 torture-tail: ## rotations, kills and a bad endpoint, and nothing lost; TORTURE='--kills 200 --seed N'
 	@tests/setup.sh
 	@$(MAKE) -s all
@@ -125,7 +163,7 @@ torture-tail: ## rotations, kills and a bad endpoint, and nothing lost; TORTURE=
 torture-socket: ## 64 clients, kills and a bad endpoint: what was acknowledged arrives; TORTURE='--kills 200 --seed N'
 	@tests/setup.sh
 	@$(MAKE) -s all
-	@TAILRACE_BUILD=$(abspath $(BUILD)) tests/.venv/bin/python tests/torture/socket.py $(TORTURE)
+	@TAILRACE_BUILD=$(abspath $(BUILD)) tests/.venv/bin/python tests/torture/push.py $(TORTURE)
 
 week: ## seven days of rotation of 50 files, hours made short: memory and descriptors must not grow
 	@tests/setup.sh
@@ -157,7 +195,7 @@ clean: ## remove what was built
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all help clean install setup setup-build programs-for-tests test tidy demo sim bench bench-many torture-tail \
+.PHONY: all lambda $(BUILD)/lambda/bootstrap.zip help clean install setup setup-build programs-for-tests test tidy demo pipeline picture sim bench bench-lambda bench-many torture-tail \
         week fuzz
 .SUFFIXES:
 .SECONDARY:

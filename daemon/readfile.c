@@ -63,3 +63,11 @@ int readfile(const char *path, size_t max, struct buf *out, struct err *e)
     *out = b;
     return 0;
 }
+
+static int read_mapping(void *ctx, const char *path, size_t max, struct buf *out, struct err *e)
+{
+    (void)ctx;
+    return readfile(path, max, out, e);
+}
+
+const struct config_files readfile_mappings = {.read = read_mapping};

@@ -12,8 +12,10 @@
 #ifndef DAEMON_READFILE_H
 #define DAEMON_READFILE_H
 
-#include "lib/buf.h"
-#include "lib/err.h"
+#include "lib/config.h"
+
+/* For config_build_with: the mappings that a configuration names. */
+extern const struct config_files readfile_mappings;
 
 int readfile(const char *path, size_t max, struct buf *out, struct err *e);
 

@@ -41,7 +41,8 @@ static struct config *read_config(struct service *s)
     if (readfile(s->options.config_path, YAML_BYTES_MAX, &text, &e) != 0)
         tell_line(NULL, e.text);
     else
-        c = config_build(s->options.config_path, buf_str(&text), tell_line, NULL);
+        c = config_build_with(s->options.config_path, buf_str(&text), &readfile_mappings, tell_line,
+                              NULL);
     buf_release(&text);
     return c;
 }

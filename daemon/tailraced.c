@@ -100,7 +100,7 @@ static struct config *load_config(const char *path, int *exit_code)
         fprintf(stderr, "tailraced: %s\n", e.text);
         *exit_code = EXIT_NO_INPUT;
     } else {
-        c = config_build(path, buf_str(&text), tell_line, NULL);
+        c = config_build_with(path, buf_str(&text), &readfile_mappings, tell_line, NULL);
         *exit_code = EXIT_CONFIG;
     }
     buf_release(&text);

@@ -32,8 +32,22 @@ bool complaints_any(const struct complaints *c)
     return c->n > 0 || c->nomem;
 }
 
+void complaints_enter(struct complaints *c, const char *file)
+{
+    c->file = file;
+    c->file_n = ++c->files;
+}
+
+void complaints_leave(struct complaints *c)
+{
+    c->file = NULL;
+    c->file_n = 0;
+}
+
 static bool before(const struct complaint *a, const struct complaint *b)
 {
+    if (a->file_n != b->file_n)
+        return a->file_n < b->file_n;
     return a->line != b->line ? a->line < b->line : a->column < b->column;
 }
 
@@ -65,7 +79,7 @@ void complain(struct complaints *c, unsigned line, unsigned column, const char *
     char *copy = malloc(n + 1);
     if (copy != NULL)
         memcpy(copy, text, n + 1);
-    if (!keep(c, (struct complaint){line, column, copy})) {
+    if (!keep(c, (struct complaint){c->file_n, line, column, c->file, copy})) {
         free(copy);
         c->nomem = true;
     }
@@ -111,7 +125,7 @@ static void say_one(const char *file, const struct complaint *one, complaints_te
 void complaints_tell(struct complaints *c, const char *file, complaints_tell_fn *tell, void *ctx)
 {
     for (size_t i = 0; i < c->n && !c->nomem; i++)
-        say_one(file, &c->all[i], tell, ctx);
+        say_one(c->all[i].file_n > 0 ? c->all[i].file : file, &c->all[i], tell, ctx);
     char more[64];
     snprintf(more, sizeof more, "and %zu more", c->more);
     if (c->nomem)

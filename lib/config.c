@@ -20,13 +20,9 @@
 
 struct builder {
     struct config *c;
+    const struct config_files *files;
     struct complaints bad;
 };
-
-static size_t complaints_so_far(const struct builder *b)
-{
-    return b->bad.n + b->bad.more + b->bad.nomem;
-}
 
 static void check_name(struct builder *b, const char *what, const struct yaml *key)
 {
@@ -104,58 +100,12 @@ static void check_glob(struct builder *b, const struct section *s, const struct 
     glob_free(g);
 }
 
-static void check_goes(struct builder *b, const struct section *s, const char *name, bool goes,
-                       const char *with)
-{
-    const struct yaml *key = section_key(s, name);
-    if (key != NULL && !goes)
-        complain(&b->bad, key->line, key->column, "%s%s: goes only with format: %s", s->where, name,
-                 with);
-}
-
-/* What belongs to some formats and makes no sense with others. */
-static void check_format(struct builder *b, const struct section *s, const struct shape_spec *spec)
-{
-    const char *parsed = "regex, logfmt, or one of the logs by name";
-    check_goes(b, s, "delimiter", spec->format == FORMAT_CSV, "csv");
-    check_goes(b, s, "quote", spec->format == FORMAT_CSV, "csv");
-    check_goes(b, s, "columns", spec->format == FORMAT_CSV, "csv");
-    check_goes(b, s, "flatten", spec->format == FORMAT_JSON, "json");
-    check_goes(b, s, "split_arrays", spec->format == FORMAT_JSON, "json");
-    check_goes(b, s, "pattern", spec->format == FORMAT_REGEX, "regex");
-    check_goes(b, s, "on_no_match", shape_format_may_miss(spec->format), parsed);
-    check_goes(b, s, "record", shape_format_has_fields(spec->format),
-               "json, csv, regex, logfmt, or one of the logs by name");
-    check_goes(b, s, "add", shape_format_has_fields(spec->format),
-               "json, csv, regex, logfmt, or one of the logs by name");
-    const struct yaml *at = section_key(s, "encoding");
-    if (spec->format == FORMAT_CSV && encoding_is_utf16(spec->encoding) && at != NULL)
-        complain(&b->bad, at->line, at->column, "%sencoding: csv is read as utf-8 or latin1 only",
-                 s->where);
-    if (spec->format == FORMAT_REGEX && section_key(s, "pattern") == NULL)
-        complain(&b->bad, s->place->line, s->place->column,
-                 "%spattern: is required with format: regex", s->where);
-}
-
-/* What JSON becomes is decided once, and arrays are split before anything is converted. */
-static void check_json(struct builder *b, const struct section *s, const struct shape_spec *spec)
-{
-    const struct yaml *flatten = section_key(s, "flatten"), *record = section_key(s, "record");
-    const struct yaml *split = yaml_get(s->mapping, "split_arrays");
-    if (flatten != NULL && record != NULL)
-        complain(&b->bad, flatten->line, flatten->column,
-                 "%sflatten: goes not with record, whose template decides", s->where);
-    if (spec->split_arrays && spec->encoding != ENCODING_UTF8 && split != NULL)
-        complain(&b->bad, split->line, split->column,
-                 "%ssplit_arrays: goes only with encoding: utf-8", s->where);
-}
-
 static void build_multiline(struct builder *b, const struct section *s, struct shape_spec *spec)
 {
     const struct yaml *key = section_key(s, "multiline");
     struct section lines = {.scope = SCOPE_MULTILINE};
-    if (key == NULL || !section_enter(&b->bad, s, "", s->mapping, (size_t)(key - s->mapping->keys),
-                                      &lines))
+    if (key == NULL ||
+        !section_enter(&b->bad, s, "", s->mapping, (size_t)(key - s->mapping->keys), &lines))
         return;
     section_read(&b->bad, &lines, &spec->multiline);
     const struct yaml *start = section_key(&lines, "start");
@@ -204,85 +154,24 @@ static void find_stream(struct builder *b, const struct section *s, struct confi
                  s->where, source->stream_name, nearest);
 }
 
-/* The option that a shape's error begins with the name of. */
-static const char *blamed_option(const char *text, const char *otherwise)
-{
-    static const char *const names[] = {"key", "add", "pattern"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        size_t n = strlen(names[i]);
-        if (strncmp(text, names[i], n) == 0 && strncmp(text + n, ": ", 2) == 0)
-            return names[i];
-    }
-    return otherwise;
-}
-
-static bool adds_fields(const struct shape_spec *spec)
-{
-    for (size_t i = 0; i < spec->add_n; i++)
-        if (spec->add[i].field != NULL)
-            return true;
-    return false;
-}
-
-/* All but fields first, so that what is wrong with it is told at its own place; what is wrong with
- * them by themselves is known. */
-static void check_shape(struct builder *b, const struct section *s, const struct shape_spec *spec,
-                        bool whole)
-{
-    struct err e;
-    struct shape_spec part = *spec;
-    if (!whole) {
-        part.fields = NULL;
-        part.fields_n = 0;
-        part.add_n = adds_fields(spec) ? 0 : spec->add_n;
-    }
-    struct shape *shape = shape_new(&part, "localhost", &e);
-    if (shape == NULL) {
-        const char *name = blamed_option(e.text, whole ? "record" : "key");
-        const struct yaml *at = yaml_get(s->mapping, name);
-        if (at == NULL)
-            at = s->place;
-        size_t n = strlen(name);
-        bool named = strncmp(e.text, name, n) == 0 && strncmp(e.text + n, ": ", 2) == 0;
-        complain(&b->bad, at->line, at->column, "%s%s: %s", s->where, name,
-                 named ? e.text + n + 2 : e.text);
-    }
-    shape_free(shape);
-}
-
 static void build_source(struct builder *b, const struct section *s, struct config_source *source)
 {
-    size_t before = complaints_so_far(b);
     struct shape_spec *spec = &source->shape;
     uint64_t wrong = section_read(&b->bad, s, source);
-    socket_build(&b->bad, s, wrong, source);
-    names_build(&b->bad, s, "columns", CSV_FIELDS_MAX, &spec->columns, &spec->columns_n);
     names_build(&b->bad, s, "exclude", EXCLUDES_MAX, &source->excludes, &source->excludes_n);
     build_multiline(b, s, spec);
-    if ((wrong & section_bit(SCOPE_SOURCE, "file")) == 0)
-        check_glob(b, s, source);
-    const struct yaml *record = yaml_get(s->mapping, "record");
-    if (record != NULL)
-        template_build(&b->bad, s, record, spec);
-    const struct yaml *add = yaml_get(s->mapping, "add");
-    if (add != NULL)
-        add_build(&b->bad, s, add, spec);
+    if (section_key(s, "mapping") == NULL)
+        shape_build(&b->bad, s, wrong, source);
+    else if ((wrong & section_bit(SCOPE_SOURCE, "mapping")) == 0)
+        mapping_build(&b->bad, b->files, s, source);
     if (b->bad.nomem)
         return;
-    bool format_known = (wrong & section_bit(SCOPE_SOURCE, "format")) == 0;
-    if (format_known)
-        check_format(b, s, spec);
-    if (format_known && spec->format == FORMAT_JSON)
-        check_json(b, s, spec);
-    if (format_known)
-        check_framing(b, s, spec);
+    socket_build(&b->bad, s, wrong, source);
+    check_framing(b, s, spec);
+    if ((wrong & section_bit(SCOPE_SOURCE, "file")) == 0)
+        check_glob(b, s, source);
     if ((wrong & section_bit(SCOPE_SOURCE, "stream")) == 0)
         find_stream(b, s, source);
-    bool compiles = spec->format != FORMAT_REGEX || spec->pattern != NULL;
-    if (format_known && compiles && (wrong & section_bit(SCOPE_SOURCE, "key")) == 0)
-        check_shape(b, s, spec, false);
-    if (complaints_so_far(b) == before && (spec->fields_n > 0 || adds_fields(spec)))
-        check_shape(b, s, spec, true);
 }
 
 /* Records that were acknowledged may not be dropped, by whichever socket. */
@@ -346,16 +235,19 @@ static struct yaml *read_tree(const char *file, struct str text, config_tell_fn 
     return NULL;
 }
 
-struct config *config_build(const char *file, struct str text, config_tell_fn *tell, void *ctx)
+typedef void build_fn(struct builder *b, const struct yaml *document);
+
+static struct config *build(const char *file, struct str text, const struct config_files *files,
+                            build_fn *build_it, config_tell_fn *tell, void *ctx)
 {
     struct yaml *tree = read_tree(file, text, tell, ctx);
     if (tree == NULL)
         return NULL;
-    struct builder b = {.c = calloc(1, sizeof *b.c)};
+    struct builder b = {.c = calloc(1, sizeof *b.c), .files = files};
     complaints_init(&b.bad);
     b.bad.nomem = b.c == NULL;
     if (b.c != NULL)
-        build_all(&b, tree);
+        build_it(&b, tree);
     yaml_tree_free(tree);
     if (complaints_any(&b.bad)) {
         complaints_tell(&b.bad, file, tell, ctx);
@@ -366,14 +258,33 @@ struct config *config_build(const char *file, struct str text, config_tell_fn *t
     return b.c;
 }
 
-static void release_spec(struct shape_spec *spec)
+struct config *config_build(const char *file, struct str text, config_tell_fn *tell, void *ctx)
 {
-    for (size_t i = 0; i < spec->columns_n; i++)
-        free(spec->columns[i]);
-    free(spec->columns);
-    schema_release(SCOPE_MULTILINE, &spec->multiline);
-    template_free(spec->fields, spec->fields_n);
-    add_free(spec);
+    return build(file, text, NULL, build_all, tell, ctx);
+}
+
+struct config *config_build_with(const char *file, struct str text,
+                                 const struct config_files *files, config_tell_fn *tell, void *ctx)
+{
+    return build(file, text, files, build_all, tell, ctx);
+}
+
+static void build_mapping(struct builder *b, const struct yaml *document)
+{
+    b->c->sources = calloc(1, sizeof *b->c->sources);
+    if (b->c->sources == NULL) {
+        b->bad.nomem = true;
+        return;
+    }
+    b->c->sources_n = 1;
+    section_defaults(&b->bad, SCOPE_SOURCE, b->c->sources);
+    mapping_read(&b->bad, document, b->c->sources);
+}
+
+struct config *config_build_mapping(const char *file, struct str text, config_tell_fn *tell,
+                                    void *ctx)
+{
+    return build(file, text, NULL, build_mapping, tell, ctx);
 }
 
 void config_free(struct config *c)
@@ -386,7 +297,7 @@ void config_free(struct config *c)
     }
     for (size_t i = 0; i < c->sources_n; i++) {
         schema_release(SCOPE_SOURCE, &c->sources[i]);
-        release_spec(&c->sources[i].shape);
+        shape_release(&c->sources[i]);
         for (size_t k = 0; k < c->sources[i].excludes_n; k++)
             free(c->sources[i].excludes[k]);
         free(c->sources[i].excludes);

@@ -13,6 +13,13 @@
  * `region:`; the endpoint is a URL; region is there; file globs, state_dir, control and ca_bundle
  * are absolute paths; times and sizes carry units.
  *
+ * A mapping is a file of its own, which holds those options of a source that say what its records
+ * become (schema.h, PLACE_BOTH), as a source's section does, and partition_keys. A source that
+ * names one has none of them itself. config_build_with reads it through `files`, with the same
+ * checks, and tells what is wrong in it by its own name; config_build cannot read any.
+ * config_build_mapping is the Lambda function's way: it builds nothing but a mapping, into a
+ * configuration of one source, of which only shape and partition_keys are set.
+ *
  * config_diff compares two configurations row by row: for each difference `tell` gets a line like
  * "streams.crimes.buffer: 64MiB -> 128MiB (needs a restart)", and the function returns how many of
  * the differences need a restart. Sources and streams that were added or removed are named too.
@@ -26,8 +33,9 @@
 #include "lib/shape.h"
 
 #define CONFIG_NAME_MAX    64
-#define CONFIG_STREAMS_MAX 256  /* each has a ring of at least 8 MiB */
-#define EXCLUDES_MAX 64
+#define CONFIG_STREAMS_MAX 256 /* each has a ring of at least 8 MiB */
+#define EXCLUDES_MAX       64
+#define PARTITION_KEYS_MAX 16
 #define CONFIG_SOURCES_MAX 1024 /* each is held against its likes by name */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -73,14 +81,17 @@ struct config_source {
     char *file; /* a glob, absolute; NULL: a socket */
     struct config_socket socket;
     char *stream_name;
-    size_t stream; /* index into streams */
+    size_t stream;   /* index into streams */
     char **excludes; /* globs of files to leave alone */
     size_t excludes_n;
     bool watch_poll; /* watch: poll */
     uint64_t max_open_files;
     uint64_t ignore_older_ms; /* 0: nothing is too old */
     enum start_at start_at;
+    char *mapping; /* the file that `shape` was read from, or NULL */
     struct shape_spec shape;
+    char **partition_keys; /* names of members of the result, for the Lambda function */
+    size_t partition_keys_n;
 };
 
 struct config {
@@ -103,8 +114,19 @@ struct config {
 
 typedef void config_tell_fn(void *ctx, const char *line);
 
+/* Puts the text of a file into an initialised buf, or says why not in a sentence that names the
+ * file. */
+struct config_files {
+    int (*read)(void *ctx, const char *path, size_t max, struct buf *out, struct err *e);
+    void *ctx;
+};
+
 /* `file` is only the name used in messages. NULL when anything was wrong. */
 struct config *config_build(const char *file, struct str text, config_tell_fn *tell, void *ctx);
+struct config *config_build_with(const char *file, struct str text,
+                                 const struct config_files *files, config_tell_fn *tell, void *ctx);
+struct config *config_build_mapping(const char *file, struct str text, config_tell_fn *tell,
+                                    void *ctx);
 void config_free(struct config *c);
 unsigned config_diff(const struct config *before, const struct config *after, config_tell_fn *tell,
                      void *ctx);

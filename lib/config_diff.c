@@ -42,7 +42,6 @@ static bool names_equal(char *const *a, size_t a_n, char *const *b, size_t b_n)
     return true;
 }
 
-
 static bool row_equal(const struct schema_row *o, const void *a, const void *b)
 {
     if (strcmp(o->name, "allow") == 0)
@@ -61,6 +60,9 @@ static bool row_equal(const struct schema_row *o, const void *a, const void *b)
     if (strcmp(o->name, "columns") == 0)
         return names_equal(x->columns, x->columns_n, y->columns, y->columns_n);
     const struct config_source *before = a, *after = b;
+    if (o->place == PLACE_MAPPING)
+        return names_equal(before->partition_keys, before->partition_keys_n, after->partition_keys,
+                           after->partition_keys_n);
     return names_equal(before->excludes, before->excludes_n, after->excludes, after->excludes_n);
 }
 

@@ -5,7 +5,8 @@
  * holds, and complains of what is unknown, missing or wrong. Options whose value is no scalar are
  * left to the caller (section_key, yaml_get). `base` is the scope's struct, zeroed. The bits of the
  * rows that were wrong are returned, so that a rule between two options is not held against a wrong
- * one.
+ * one. A mapping file's section finds the defaults there, and may hold but some of a source's
+ * options.
  *
  * template_build reads `record:` into spec->fields, add_build `add:` into spec->add; spec owns what
  * was built, also after a failure.
@@ -25,9 +26,11 @@ struct section {
     char where[WHERE_MAX];    /* "streams.crimes.", or "" */
     const struct yaml *place; /* what to point at when something is missing */
     const struct yaml *mapping;
+    bool is_mapping_file; /* of a source's options, what a mapping may hold */
 };
 
 uint64_t section_read(struct complaints *bad, const struct section *s, void *base);
+void section_defaults(struct complaints *bad, enum option_scope scope, void *base);
 uint64_t section_bit(enum option_scope scope, const char *name);
 const struct yaml *section_key(const struct section *s, const char *name);
 /* The section of the i-th entry of a mapping, one level down. False if it is no mapping. */
@@ -41,6 +44,17 @@ char *text_copy(struct complaints *bad, const char *text);
 /* A sequence of names, each once, such as columns; the option may be missing. */
 void names_build(struct complaints *bad, const struct section *s, const char *option, size_t max,
                  char ***list, size_t *n);
+
+/* config_shape.c: what a source's records become. `s` is the source's section, or its mapping's;
+ * `wrong` holds the bits of section_read. mapping_build reads the file that the source names,
+ * mapping_read a document. */
+void shape_build(struct complaints *bad, const struct section *s, uint64_t wrong,
+                 struct config_source *source);
+void mapping_build(struct complaints *bad, const struct config_files *files,
+                   const struct section *s, struct config_source *source);
+void mapping_read(struct complaints *bad, const struct yaml *document,
+                  struct config_source *source);
+void shape_release(struct config_source *source);
 
 /* config_socket.c: what a source of the one kind may have, and the other may not; `allow`. */
 void socket_build(struct complaints *bad, const struct section *s, uint64_t wrong,

@@ -79,6 +79,27 @@ static bool is_special(const struct schema_row *o)
            o->type == OPTION_ADD || o->type == OPTION_JSON;
 }
 
+static bool goes_here(const struct section *s, const struct schema_row *o)
+{
+    return o->place != (s->is_mapping_file ? PLACE_SOURCE : PLACE_MAPPING);
+}
+
+static const char *nearest_here(const struct section *s, const char *name)
+{
+    const char *nearest = NULL;
+    unsigned nearest_edits = 0;
+    for (size_t i = 0; i < schema_n; i++) {
+        if (schema[i].scope != s->scope || !goes_here(s, &schema[i]))
+            continue;
+        unsigned edits = edit_distance(schema[i].name, name);
+        if (nearest == NULL || edits < nearest_edits) {
+            nearest = schema[i].name;
+            nearest_edits = edits;
+        }
+    }
+    return nearest;
+}
+
 static void complain_unknown(struct complaints *bad, const struct section *s,
                              const struct yaml *key)
 {
@@ -93,7 +114,14 @@ static void complain_unknown(struct complaints *bad, const struct section *s,
         }
     }
     complain(bad, key->line, key->column, "%s%.64s: unknown option; the nearest known one is %s",
-             s->where, key->text, schema_nearest(s->scope, key->text)->name);
+             s->where, key->text, nearest_here(s, key->text));
+}
+
+static void complain_place(struct complaints *bad, const struct section *s, const struct yaml *key)
+{
+    complain(bad, key->line, key->column, "%s%s: unknown here; this option %s", s->where, key->text,
+             s->is_mapping_file ? "belongs to a source, not to a mapping"
+                                : "belongs to a mapping file");
 }
 
 static bool read_value(struct complaints *bad, const struct section *s, const struct schema_row *o,
@@ -116,7 +144,7 @@ static bool read_value(struct complaints *bad, const struct section *s, const st
     return false;
 }
 
-static void set_defaults(struct complaints *bad, enum option_scope scope, void *base)
+void section_defaults(struct complaints *bad, enum option_scope scope, void *base)
 {
     for (size_t i = 0; i < schema_n; i++) {
         const struct schema_row *o = &schema[i];
@@ -128,11 +156,16 @@ static void set_defaults(struct complaints *bad, enum option_scope scope, void *
 uint64_t section_read(struct complaints *bad, const struct section *s, void *base)
 {
     uint64_t seen = 0, wrong = 0;
-    set_defaults(bad, s->scope, base);
+    if (!s->is_mapping_file)
+        section_defaults(bad, s->scope, base);
     for (size_t i = 0; i < s->mapping->n; i++) {
         const struct schema_row *o = schema_find(s->scope, s->mapping->keys[i].text);
         if (o == NULL) {
             complain_unknown(bad, s, &s->mapping->keys[i]);
+            continue;
+        }
+        if (!goes_here(s, o)) {
+            complain_place(bad, s, &s->mapping->keys[i]);
             continue;
         }
         uint64_t bit = row_bit(o);
@@ -142,7 +175,7 @@ uint64_t section_read(struct complaints *bad, const struct section *s, void *bas
     }
     for (size_t i = 0; i < schema_n; i++) {
         const struct schema_row *o = &schema[i];
-        if (o->scope != s->scope || !o->required || (seen & row_bit(o)) != 0)
+        if (o->scope != s->scope || !o->required || s->is_mapping_file || (seen & row_bit(o)) != 0)
             continue;
         wrong |= row_bit(o);
         complain(bad, s->place->line, s->place->column, "%s%s: is required and missing", s->where,

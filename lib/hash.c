@@ -1,8 +1,9 @@
-/* SHA-256 is fetched from libcrypto once (a fetch costs more than hashing a small request) and used
- * through a context that lives for one call, so that any thread may hash at any time.
+/* Each hash is fetched from libcrypto once (a fetch costs more than hashing a small request) and
+ * used through a context that lives for one call, so that any thread may hash at any time.
  *
- * The only way to fail is a libcrypto without SHA-256, or no memory for a context of a few hundred
- * bytes. Nothing sensible can be sent after either, and no caller could do better than stop: abort.
+ * The only ways to fail are a libcrypto without SHA-256, or no memory for a context of a few
+ * hundred bytes. Nothing sensible can be sent after either, and no caller could do better than
+ * stop: abort.
  */
 #include "lib/hash.h"
 
@@ -12,11 +13,12 @@
 #include <stdlib.h>
 
 static CRYPTO_ONCE fetch_once = CRYPTO_ONCE_STATIC_INIT;
-static EVP_MD *sha256;
+static EVP_MD *sha256, *md5;
 
 static void fetch(void)
 {
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    md5 = EVP_MD_fetch(NULL, "MD5", NULL); /* NULL where only approved algorithms may be used */
 }
 
 static const EVP_MD *get_sha256(void)
@@ -50,6 +52,17 @@ void hash_hmac_sha256(const void *key, size_t key_n, const void *p, size_t n,
         abort();
     if (hashed)
         OPENSSL_cleanse(short_key, sizeof short_key);
+}
+
+bool hash_md5(const void *p, size_t n, uint8_t out[MD5_SIZE])
+{
+    unsigned size = 0;
+    uint8_t sum[EVP_MAX_MD_SIZE];
+    if (CRYPTO_THREAD_run_once(&fetch_once, fetch) != 1 || md5 == NULL ||
+        EVP_Digest(n > 0 ? p : "", n, sum, &size, md5, NULL) != 1 || size != MD5_SIZE)
+        return false;
+    memcpy(out, sum, MD5_SIZE);
+    return true;
 }
 
 void hash_hex(const uint8_t *p, size_t n, char *out)

@@ -34,7 +34,8 @@
  * have the one of the left-over.
  *
  * A fingerprint's hash is the first 16 bytes of the SHA-256 of its n bytes; the tail's bytes end
- * at the offset, so its n is at most that. A name or path that is not UTF-8 stands, as hex digits,
+ * at the offset, so its n is at most that. The head's may go beyond it: a file of which nothing is
+ * delivered is known by what was in it. A name or path that is not UTF-8 stands, as hex digits,
  * under "name_hex" or "path_hex" instead: file names are bytes, and each must come back as it was.
  * Paths may repeat: a rotated file and its successor had the same one.
  *

@@ -171,6 +171,7 @@ _Static_assert(TYPE_ANY == 0 && TYPE_STRING == 1 && TYPE_INT == 2 && TYPE_DOUBLE
     .scope = SCOPE_GLOBAL, .name = #member, AT(struct config, member##_##unit)
 #define STREAM(label, member) .scope = SCOPE_STREAM, .name = label, AT(struct config_stream, member)
 #define SOURCE(label, member) .scope = SCOPE_SOURCE, .name = label, AT(struct config_source, member)
+#define SHAPE(label, member)  SOURCE(label, shape.member), .place = PLACE_BOTH
 #define FILES(label, member)  SOURCE(label, member), .kind = KIND_FILE
 #define SOCKET(label, member) SOURCE(label, socket.member), .kind = KIND_SOCKET
 #define LINES(label, member)                                                                       \
@@ -249,8 +250,7 @@ const struct schema_row schema[] = {
      .sentence = "How long a record in the spool may wait to be synced to the disk together with "
                  "others; always syncs with each write, never leaves it to the kernel."},
 
-    {FILES("file", file), .type = OPTION_TEXT, .max = PATH_BYTES_MAX,
-     .check = check_path,
+    {FILES("file", file), .type = OPTION_TEXT, .max = PATH_BYTES_MAX, .check = check_path,
      .sentence =
          "The files, as an absolute path that may hold *, ?, [...], ** for any directories, "
          "and {a,b}."},
@@ -274,8 +274,7 @@ const struct schema_row schema[] = {
          "seen, is not sent; what is added to them later is."},
     {SOCKET("socket", path), .type = OPTION_TEXT, .max = PATH_BYTES_MAX, .check = check_socket,
      .sentence = "The path of a Unix socket to which applications write, instead of files."},
-    {SOCKET("type", datagram), .type = OPTION_CHOICE, .fallback = "stream",
-     .choices = socket_types,
+    {SOCKET("type", datagram), .type = OPTION_CHOICE, .fallback = "stream", .choices = socket_types,
      .sentence = "Whether clients connect and send frames, or send datagrams, each of which is a "
                  "record."},
     {SOCKET("mode", mode), .type = OPTION_MODE, .fallback = "0660",
@@ -285,8 +284,7 @@ const struct schema_row schema[] = {
                  "user."},
     {SOCKET("group", group), .type = OPTION_TEXT, .max = 64,
      .sentence = "The group of the socket's file, by name or number; by default the daemon's."},
-    {SOCKET("framing", framing), .type = OPTION_CHOICE, .fallback = "newline",
-     .choices = framings,
+    {SOCKET("framing", framing), .type = OPTION_CHOICE, .fallback = "newline", .choices = framings,
      .sentence = "How a client's bytes are cut into frames: by line ends, or by a length before "
                  "each, four bytes, the highest first."},
     {SOCKET("ack", ack), .type = OPTION_CHOICE, .fallback = "none", .choices = acks,
@@ -308,69 +306,84 @@ const struct schema_row schema[] = {
                  "the mode lets in."},
     {SOURCE("stream", stream_name), .type = OPTION_TEXT, .required = true, .max = 64,
      .sentence = "The name, under streams, of the stream that gets the records."},
+    {SOURCE("mapping", mapping), .type = OPTION_TEXT, .max = PATH_BYTES_MAX, .check = check_path,
+     .sentence =
+         "A file of the options that say what the records become, in place of those options "
+         "here; the same file serves the Lambda function."},
     {FILES("start_at", start_at), .type = OPTION_CHOICE, .fallback = "end", .choices = start_ats,
      .sentence = "Where to begin in files that are there when this source is started for the very "
                  "first time; files that appear later are read from their beginning."},
-    {SOURCE("format", shape.format), .type = OPTION_CHOICE, .fallback = "line", .choices = formats,
+    {SHAPE("format", format), .type = OPTION_CHOICE, .fallback = "line", .choices = formats,
      .sentence = "What the files hold: lines that are records as they stand, lines of JSON, CSV "
                  "(RFC 4180), or lines that become objects: by a pattern, of a well-known log, or "
                  "of key=value pairs."},
-    {SOURCE("pattern", shape.pattern), .type = OPTION_TEXT, .max = PATTERN_TEXT_MAX,
+    {SHAPE("pattern", pattern), .type = OPTION_TEXT, .max = PATTERN_TEXT_MAX,
      .sentence = "The regular expression (PCRE2) that a whole line must match; its named groups "
                  "are the fields."},
-    {SOURCE("on_no_match", shape.on_no_match), .type = OPTION_CHOICE, .fallback = "raw",
+    {SHAPE("on_no_match", on_no_match), .type = OPTION_CHOICE, .fallback = "raw",
      .choices = no_matches,
      .sentence = "What happens to a line that is not of its format: it is sent as it stands, "
                  "becomes a dead letter, or is dropped."},
-    {SOURCE("encoding", shape.encoding), .type = OPTION_CHOICE, .fallback = "utf-8",
-     .choices = encodings, .sentence = "How the files' text is encoded; what is sent is UTF-8."},
-    {FILES("delimiter", shape.delimiter), .type = OPTION_CHAR, .fallback = ",",
+    {SHAPE("encoding", encoding), .type = OPTION_CHOICE, .fallback = "utf-8", .choices = encodings,
+     .sentence = "How the files' text is encoded; what is sent is UTF-8."},
+    {SHAPE("delimiter", delimiter), .kind = KIND_FILE, .type = OPTION_CHAR, .fallback = ",",
      .check = check_delimiter,
      .sentence = "The character between the cells of a CSV row; a tab is written \"\\t\" in double "
                  "quotes."},
-    {FILES("quote", shape.no_quotes), .type = OPTION_CHOICE, .fallback = "\"", .choices = quotes,
+    {SHAPE("quote", no_quotes), .kind = KIND_FILE, .type = OPTION_CHOICE, .fallback = "\"",
+     .choices = quotes,
      .sentence = "The character around CSV cells that hold delimiters or line ends; with none, "
                  "quotes are characters like any other, and each line is a row."},
     {.scope = SCOPE_SOURCE,
      .name = "columns",
+     .place = PLACE_BOTH,
      .kind = KIND_FILE,
      .type = OPTION_NAMES,
      .sentence = "The names of the CSV columns, for files that have no header row."},
     {.scope = SCOPE_SOURCE,
      .name = "record",
+     .place = PLACE_BOTH,
      .type = OPTION_RECORD,
      .sentence =
          "The template of the JSON object that a record becomes; without it, all its fields as "
          "strings, or, from JSON, the record as it stands."},
-    {SOURCE("flatten", shape.flatten), .type = OPTION_TEXT, .max = 8,
+    {SHAPE("flatten", flatten), .type = OPTION_TEXT, .max = 8,
      .sentence = "What to join the names of nested JSON objects with, so that their members become "
                  "members of the record; without it, they stay nested."},
-    {SOURCE("split_arrays", shape.split_arrays), .type = OPTION_CHOICE, .fallback = "false",
+    {SHAPE("split_arrays", split_arrays), .type = OPTION_CHOICE, .fallback = "false",
      .choices = booleans,
      .sentence = "Whether each element of a line that is a JSON array is a record of its own."},
     {.scope = SCOPE_SOURCE,
      .name = "add",
+     .place = PLACE_BOTH,
      .type = OPTION_ADD,
      .sentence = "Members to put at the end of each JSON object, in place of its own of that name: "
                  "names, and templates of text and {@metadata} or {field} names, or fields as in "
                  "record."},
-    {SOURCE("key", shape.key), .type = OPTION_TEXT, .fallback = "random", .max = 4096,
+    {SHAPE("key", key), .type = OPTION_TEXT, .fallback = "random", .max = 4096,
      .sentence = "The partition key: random, the hash of the record, or a template of text and "
                  "{column} names."},
     {.scope = SCOPE_SOURCE,
      .name = "key_fallback",
+     .place = PLACE_BOTH,
      .type = OPTION_CHOICE,
      .fallback = "random",
      .choices = key_fallbacks,
      .sentence =
          "The key of a record whose template gives none: a field is missing or empty, or the "
          "key is over 256 characters."},
-    {SOURCE("on_bad_value", shape.bad_value_dead), .type = OPTION_CHOICE, .fallback = "set_null",
+    {.scope = SCOPE_SOURCE,
+     .name = "partition_keys",
+     .place = PLACE_MAPPING,
+     .type = OPTION_NAMES,
+     .sentence = "Only in a mapping, and only of use to the Lambda function: members of the result "
+                 "that Firehose gets as partition keys."},
+    {SHAPE("on_bad_value", bad_value_dead), .type = OPTION_CHOICE, .fallback = "set_null",
      .choices = bad_values,
      .sentence =
          "What happens to a value that does not fit its type: null in its place, or the whole "
          "record becomes a dead letter."},
-    {SOURCE("max_record", shape.max_record), .type = OPTION_SIZE, .fallback = "1MiB", .min = KIB,
+    {SHAPE("max_record", max_record), .type = OPTION_SIZE, .fallback = "1MiB", .min = KIB,
      .max = MIB,
      .sentence = "The largest record, its key included; on_oversize decides about a larger one."},
     {SOURCE("on_oversize", shape.on_oversize), .type = OPTION_CHOICE, .fallback = "truncate",
@@ -444,7 +457,7 @@ const size_t schema_n = ARRAY_LEN(schema);
 const char *scope_name(enum option_scope scope)
 {
     static const char *const names[SCOPES_N] = {"global", "stream",    "source",
-                                               "field",  "multiline", "allow"};
+                                                "field",  "multiline", "allow"};
     return names[scope];
 }
 

@@ -39,6 +39,9 @@ enum option_scope {
 };
 #define SCOPES_N 6
 
+/* Where an option of SCOPE_SOURCE may stand: what a source's records become may be in a mapping. */
+enum option_place { PLACE_SOURCE, PLACE_BOTH, PLACE_MAPPING };
+
 /* Which kind of source an option of SCOPE_SOURCE goes with. */
 enum option_kind { KIND_ANY, KIND_FILE, KIND_SOCKET };
 
@@ -66,6 +69,7 @@ struct schema_row {
     enum option_type type;
     bool required;
     enum option_kind kind;
+    enum option_place place;
     bool restart;               /* a change takes effect only after a restart */
     size_t offset, size;        /* of the value, in the scope's struct */
     const char *fallback;       /* the default, as it would be written; NULL: none */

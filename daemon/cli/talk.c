@@ -59,7 +59,7 @@ static int load_config(struct talk *t, const char *path)
         fprintf(stderr, "tailrace: cannot read %s\n", e.text);
         code = EX_NOINPUT;
     } else {
-        t->config = config_build(path, buf_str(&text), tell_stderr, NULL);
+        t->config = config_build_with(path, buf_str(&text), &readfile_mappings, tell_stderr, NULL);
         code = t->config != NULL ? 0 : EX_CONFIG;
     }
     buf_release(&text);

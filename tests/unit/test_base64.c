@@ -134,6 +134,30 @@ static void every_letter_outside_the_alphabet_is_refused(void **state)
     assert_int_equal(taken, 64);
 }
 
+static void every_byte_at_every_place_of_a_long_text_is_a_letter_or_refused(void **state)
+{
+    (void)state;
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char text[100], back[100];
+    uint8_t out[75];
+    for (size_t place = 0; place < sizeof text; place++) {
+        for (int c = 0; c < 256; c++) {
+            memset(text, 'x', sizeof text);
+            text[place] = (char)c;
+            size_t n = 99;
+            int rc = base64_decode(out, sizeof out, (struct str){text, sizeof text}, &n);
+            bool letter = memchr(letters, c, 64) != NULL;
+            assert_int_equal(rc, letter ? 0 : ERR_SYNTAX);
+            assert_int_equal(n, letter ? 75 : 99);
+            if (letter) {
+                base64_encode_plain(back, out, n);
+                assert_memory_equal(back, text, sizeof text);
+            }
+        }
+    }
+}
+
 static void a_destination_that_is_too_small_is_not_overrun(void **state)
 {
     (void)state;
@@ -155,6 +179,7 @@ int main(void)
         cmocka_unit_test(every_group_of_six_bits_has_its_letter_at_every_place_of_a_block),
         cmocka_unit_test(text_that_no_encoder_writes_is_refused),
         cmocka_unit_test(every_letter_outside_the_alphabet_is_refused),
+        cmocka_unit_test(every_byte_at_every_place_of_a_long_text_is_a_letter_or_refused),
         cmocka_unit_test(a_destination_that_is_too_small_is_not_overrun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

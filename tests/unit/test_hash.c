@@ -91,6 +91,27 @@ static void a_key_of_one_block_is_used_as_it_is_and_a_longer_one_is_hashed(void 
     assert_memory_not_equal(a, b, sizeof a);
 }
 
+static void md5_gives_the_vectors_of_rfc_1321(void **state)
+{
+    (void)state;
+    static const char *const vectors[][2] = {
+        {"", "d41d8cd98f00b204e9800998ecf8427e"},
+        {"abc", "900150983cd24fb0d6963f7d28e17f72"},
+        {"message digest", "f96b697d7cb7938d525a2f31aaf161d0"},
+        {"12345678901234567890123456789012345678901234567890123456789012345678901234567890",
+         "57edf4a22be3c955ac49da2e2107b67a"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(vectors); i++) {
+        uint8_t sum[MD5_SIZE];
+        char hex[2 * MD5_SIZE + 1];
+        assert_true(hash_md5(vectors[i][0], strlen(vectors[i][0]), sum));
+        hash_hex(sum, sizeof sum, hex);
+        assert_string_equal(hex, vectors[i][1]);
+    }
+    uint8_t sum[MD5_SIZE];
+    assert_true(hash_md5(NULL, 0, sum));
+}
+
 static void hex_is_lower_case_and_ends_in_nul(void **state)
 {
     (void)state;
@@ -110,6 +131,7 @@ int main(void)
         cmocka_unit_test(hmac_gives_the_vectors_of_rfc_4231),
         cmocka_unit_test(hmac_with_no_key_and_no_text_is_defined),
         cmocka_unit_test(a_key_of_one_block_is_used_as_it_is_and_a_longer_one_is_hashed),
+        cmocka_unit_test(md5_gives_the_vectors_of_rfc_1321),
         cmocka_unit_test(hex_is_lower_case_and_ends_in_nul),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,9 @@
 
 #include "lib/input.h"
 #include "lib/ledger.h"
+#include "lib/transform.h"
 #include "tests/unit/fakes.h"
+#include "tests/unit/spooldisk.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
@@ -545,6 +547,97 @@ static void a_ledger_without_memory_forgets_nothing(void **state)
     fail_each(find_once, 3);
 }
 
+/* ---- spools ---- */
+
+static struct disk disk;
+static struct fakes spool_fakes;
+
+static struct spool *spool_made(void)
+{
+    static const struct spool_options o = {.record_max = 2 * MIB};
+    const struct spool_ops ops = disk_ops(&disk);
+    struct spool_report report;
+    struct err e = {0};
+    armed = true;
+    struct spool *sp = spool_new(&o, &ops, spool_fakes.p, &e);
+    bool ok = sp != NULL && spool_recover(sp, &report, &e) == 0;
+    armed = false;
+    if (ok)
+        return sp;
+    assert_int_equal(e.code, ERR_NOMEM);
+    spool_free(sp);
+    return NULL;
+}
+
+static bool spool_once(void)
+{
+    struct spool *sp = spool_made();
+    spool_free(sp);
+    return sp != NULL;
+}
+
+/* One record is longer than what is read at a time: recovery needs a larger window. */
+static void a_spool_is_recovered_or_not(void **state)
+{
+    (void)state;
+    static char text[3 * MIB / 2];
+    memset(text, 'x', sizeof text - 1);
+    const struct spool_item item = {.kind = RECORD_DATA, .data = {text, sizeof text}};
+    fakes_init(&spool_fakes, 8 * MIB);
+    disk_init(&disk, 32 * MIB, 3);
+    left = -1;
+    struct spool *sp = spool_made();
+    assert_int_equal(spool_put(sp, spool_fakes.now, &item), SPOOL_OK);
+    spool_turn(sp, spool_fakes.now);
+    disk_finish(&disk, sp);
+    spool_turn(sp, spool_fakes.now);
+    spool_free(sp);
+    fail_each(spool_once, 7);
+    disk_release(&disk);
+    fakes_release(&spool_fakes);
+}
+
+/* ---- the Lambda function -------------------------------------------------------------------- */
+
+static void no_complaint(void *ctx, const char *line)
+{
+    (void)ctx, (void)line;
+}
+
+/* What has no memory is an error of the event, or a record that fails with its data; never half. */
+static bool event_once(void)
+{
+    static const char event[] = "{\"records\":["
+                                "{\"recordId\":\"1\",\"data\":\"W3siYSI6MX0sMl0\\u003d\"},"
+                                "{\"recordId\":\"2\",\"data\":\"NzcK\"}]}";
+    struct transform_done done = {0};
+    struct err e;
+    struct buf answer;
+    bool ok = false;
+    buf_init(&answer, TRANSFORM_ANSWER_MAX);
+    struct config *c = config_build_mapping(
+        "m", STR("format: json\nflatten: .\nsplit_arrays: true\nadd: {b: c}\n"), no_complaint,
+        NULL);
+    armed = true;
+    struct transform *t = transform_new(c->sources, "host", TRANSFORM_ANSWER_MAX, &e);
+    if (t != NULL && transform_event(t, STR(event), &answer, &done, &e) == 0) {
+        ok = done.ok == 2;
+        if (!ok)
+            assert_true(done.failed == 2 - done.ok && done.why != NULL);
+    }
+    transform_free(t);
+    config_free(c);
+    buf_release(&answer);
+    armed = false;
+    return ok;
+}
+
+static void an_event_is_answered_or_fails_as_a_whole_or_by_record(void **state)
+{
+    (void)state;
+    fail_each(event_once, 20);
+}
+
 int main(void)
 {
     if (CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free) != 1)
@@ -561,6 +654,8 @@ int main(void)
         cmocka_unit_test(a_checkpoint_is_loaded_or_not),
         cmocka_unit_test(two_documents_are_merged_or_not),
         cmocka_unit_test(a_ledger_without_memory_forgets_nothing),
+        cmocka_unit_test(a_spool_is_recovered_or_not),
+        cmocka_unit_test(an_event_is_answered_or_fails_as_a_whole_or_by_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
