@@ -3,8 +3,9 @@
     python run.py [--only WORD]
 
 Three builds (gcc, gcc with ASan and UBSan, clang without a warning), then every test program of the
-first two, the fuzz corpora, the simulation, tidy, and the end-to-end tests. `--only torture` is a
-minute of rotations and kills (tests/torture/tail.py). The last line is the count.
+first two, the fuzz corpora, the simulation, tidy, the end-to-end tests, the cloud side, and two
+campaigns: of rotations and kills, and of clients of sockets and kills (tests/torture). The last line is
+the count.
 """
 
 import argparse
@@ -18,9 +19,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PLAIN, SANITISED, CLANG = (ROOT / "build" / name for name in ("", "san", "clang"))
+E2E_AT_ONCE = 4  # they mostly wait
 SIM_SEEDS, SIM_SEEDS_SANITISED = 2000, 150
-TORTURE_SECONDS = 60
-PROGRAM_SECONDS_MAX, E2E_SECONDS_MAX = 300, 900
+TORTURE_SECONDS, PUSH_SECONDS = 60, 40
+PROGRAM_SECONDS_MAX, E2E_SECONDS_MAX, SETUP_SECONDS_MAX = 300, 900, 1200
 
 SANITISER_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
@@ -102,7 +104,8 @@ def run_tidy(count):
 
 
 def run_e2e(count, what, folder, arguments=(), env=None):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/e2e", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(E2E_AT_ONCE),
+               "tests/e2e", *arguments]
     code, output, seconds = run(command, E2E_SECONDS_MAX, {"TAILRACE_BUILD": str(folder), **(env or {})})
     passed, failed = counted(output, code, r"(\d+) passed", r"(\d+) (?:failed|errors?)\b")
     skipped = re.findall(r"SKIPPED.*", output)
@@ -111,27 +114,60 @@ def run_e2e(count, what, folder, arguments=(), env=None):
         print(f"     {line}")
 
 
-def run_torture(count, folder):
-    command = [sys.executable, "tests/torture/tail.py", "--seconds", TORTURE_SECONDS, "--accounts", "tell"]
+def run_pipeline(count, folder):
+    """From a file and a socket to SQL, with the function from the zips that AWS would get."""
+    code, output, seconds = run(["make", "-s", f"BUILD={folder.relative_to(ROOT)}", "lambda"], PROGRAM_SECONDS_MAX)
+    if code != 0:
+        count.add("the function's zips", 0, 1, seconds, output)
+        return
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "tests/pipeline/pytest.ini", "tests/pipeline"]
     code, output, seconds = run(command, PROGRAM_SECONDS_MAX, {"TAILRACE_BUILD": str(folder)})
-    passed, failed = counted(output, code, r"torture-tail: .* (\d+) passed", r"torture-tail: .* (\d+) failed")
-    count.add("rotations, kills and a bad endpoint", passed, failed, seconds, output)
+    passed, failed = counted(output, code, r"(\d+) passed", r"(\d+) (?:failed|errors?)\b")
+    count.add("pipeline: function, S3, Parquet, SQL", passed, failed, seconds, output)
+
+
+def run_torture(count, folder):
+    for program, name, seconds, what in (
+        ("tail.py", "torture-tail", TORTURE_SECONDS, "rotations, kills and a bad endpoint"),
+        ("push.py", "torture-socket", PUSH_SECONDS, "clients of sockets, kills and a bad endpoint"),
+    ):
+        command = [sys.executable, f"tests/torture/{program}", "--seconds", seconds]
+        code, output, took = run(command, PROGRAM_SECONDS_MAX, {"TAILRACE_BUILD": str(folder)})
+        passed, failed = counted(output, code, rf"{name}: .* (\d+) passed", rf"{name}: .* (\d+) failed")
+        count.add(what, passed, failed, took, output)
+
+
+def run_cloud(count):
+    """Its own environment, because Spark is large; installed here and not by a plain setup."""
+    code, output, seconds = run(["tests/setup.sh", "cloud"], SETUP_SECONDS_MAX)
+    if code != 0:
+        count.add("setup for the cloud side", 0, 1, seconds, output)
+        return
+    python = ROOT / "tests/.venv-cloud/bin/python"
+    command = [python, "-m", "pytest", "-q", "-c", "tests/cloud/pytest.ini", "tests/cloud"]
+    code, output, seconds = run(command, PROGRAM_SECONDS_MAX)
+    passed, failed = counted(output, code, r"(\d+) passed", r"(\d+) (?:failed|errors?)\b")
+    count.add("cloud side: template, emulated stack, Spark", passed, failed, seconds, output)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", choices=["plain", "san", "clang", "tidy", "e2e", "torture"])
+    parser.add_argument("--only", choices=["plain", "san", "clang", "tidy", "e2e", "pipeline", "torture", "cloud"])
     only = parser.parse_args().only
     count = Count()
-    if only in (None, "plain", "tidy", "e2e", "torture") and build(count, "gcc", PLAIN):
+    if only in (None, "plain", "tidy", "e2e", "pipeline", "torture") and build(count, "gcc", PLAIN):
         if only in (None, "plain"):
             run_tests(count, PLAIN, SIM_SEEDS)
         if only in (None, "tidy"):
             run_tidy(count)
         if only in (None, "e2e"):
             run_e2e(count, "the programs as shipped", PLAIN)
-        if only == "torture":  # a campaign: its schedule is never twice the same
+        if only in (None, "pipeline"):
+            run_pipeline(count, PLAIN)
+        if only in (None, "torture"):  # another seed each time, which it prints
             run_torture(count, PLAIN)
+    if only in (None, "cloud"):
+        run_cloud(count)
     if only in (None, "san") and build(count, "ASan and UBSan", SANITISED, "SAN=1"):
         run_tests(count, SANITISED, SIM_SEEDS_SANITISED, SANITISER_ENV)
         run_e2e(count, "with ASan and UBSan", SANITISED, env=SANITISER_ENV)

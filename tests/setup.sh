@@ -6,6 +6,7 @@
 #   tests/setup.sh bench    what `make bench` uses
 #   tests/setup.sh fuzz     what `make fuzz` uses
 #   tests/setup.sh demo     what `make demo` uses
+#   tests/setup.sh pipeline what `make pipeline` uses
 #   tests/setup.sh cloud    what tests/cloud uses: Spark, and an AWS on this machine (700 MB)
 #
 # Safe to run again and again: what is there already is left alone, so the second run takes a blink.
@@ -21,9 +22,9 @@ flock 9
 
 what=${1:-test}
 case $what in
-build | bench | fuzz | demo | cloud | test) ;;
+build | bench | fuzz | demo | pipeline | cloud | test) ;;
 *)
-    echo "usage: tests/setup.sh [build|bench|fuzz|demo|cloud|test]" >&2
+    echo "usage: tests/setup.sh [build|bench|fuzz|demo|pipeline|cloud|test]" >&2
     exit 64
     ;;
 esac
@@ -82,6 +83,8 @@ find_missing() {
     need nodejs command -v node
     [ -d node_modules ] || need npm command -v npm
     [ "$what" = demo ] && return
+    need jq command -v jq
+    [ "$what" = pipeline ] && return
     need_library libcmocka-dev cmocka
     need openssl command -v openssl
     need systemd command -v systemd-analyze
@@ -144,7 +147,7 @@ install_node_packages() {
 }
 
 install_debian_packages
-if [ "$what" = demo ] || [ "$what" = test ]; then
+if [ "$what" = demo ] || [ "$what" = pipeline ] || [ "$what" = test ]; then
     install_python_packages .venv requirements.txt
     install_node_packages
 fi

@@ -62,6 +62,8 @@ def frozen(record):
             return {"number": str(value)}
         if isinstance(value, dict):
             return {"object": [[k, text(v)] for k, v in value.items()]}
+        if isinstance(value, list):
+            return {"array": [text(v) for v in value]}
         return value
 
     return json.dumps(text(record), ensure_ascii=False)

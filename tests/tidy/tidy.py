@@ -162,6 +162,13 @@ def check_tailing(_build):
                 yield f"docs/tailing.md:{number}: {name} does not exist"
 
 
+def check_picture(_build):
+    """docs/pipeline.svg is what docs/picture.py draws."""
+    command = [sys.executable, "docs/picture.py", "--check"]
+    if subprocess.run(command, cwd=ROOT, capture_output=True).returncode != 0:
+        yield "docs/pipeline.svg: another picture; `make picture` draws it anew"
+
+
 def check_top(_build):
     """The top level holds the rooms of the house and nothing else."""
     allowed = {"daemon", "lib", "conf", "systemd", "tests", "docs", "Makefile", "README.md", "LICENSE", "build"}
