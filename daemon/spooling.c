@@ -47,10 +47,6 @@ static void tell_found(const struct stream *st, const struct spool_report *r)
     if (r->cut_bytes > 0)
         log_warn(log_msg("the spool's end was torn; it is cut at the last good record"),
                  log_s("stream", st->name), log_u("bytes", r->cut_bytes));
-    if (r->lost_state)
-        log_error(log_msg("the spool does not know any more what was delivered: all that is in it "
-                          "is delivered again"),
-                  log_s("stream", st->name));
     if (r->damaged_places > 0)
         log_error(log_msg("the spool is damaged; what is good is delivered"),
                   log_s("stream", st->name), log_u("places", r->damaged_places),

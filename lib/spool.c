@@ -126,19 +126,39 @@ static void pop_used_chunks(struct spool *sp)
         pop_chunk(sp);
 }
 
+/* What is read from memory costs less than what is read from the file: while delivery goes well, who
+ * puts waits a moment for it. */
+static uint64_t held_until(const struct spool *sp, const struct chunk *c)
+{
+    return pipeline_health(sp->pipeline) == HEALTH_OK ? c->full_ms + SPOOL_HOLD_MS : 0;
+}
+
 /* A free one, or the oldest if the file has it, read or not. After a failure the file has nothing
  * more for sure: it must have been read. */
 static bool has_chunk(const struct spool *sp)
 {
     const struct chunk *oldest = &sp->chunks[sp->first];
-    return sp->chunks_n < SPOOL_CHUNKS ||
-           (sp->failed ? is_used(sp, oldest) : is_written(sp, oldest));
+    if (sp->chunks_n < SPOOL_CHUNKS || is_used(sp, oldest))
+        return true;
+    return !sp->failed && is_written(sp, oldest) && sp->now_ms >= held_until(sp, oldest);
+}
+
+/* When the oldest chunk is held no longer, if somebody waits for that. */
+static uint64_t memory_deadline(struct spool *sp)
+{
+    const struct chunk *oldest = &sp->chunks[sp->first];
+    if (!sp->wants_memory || sp->failed || sp->chunks_n < SPOOL_CHUNKS || !is_written(sp, oldest))
+        return NEVER;
+    uint64_t until = held_until(sp, oldest);
+    return until > sp->now_ms ? until : NEVER; /* else there is room, and the waiting is over */
 }
 
 static struct chunk *push_chunk(struct spool *sp, uint64_t begin)
 {
     if (sp->chunks_n == SPOOL_CHUNKS)
         pop_chunk(sp);
+    if (sp->chunks_n > 0)
+        spool_chunk(sp, sp->chunks_n - 1)->full_ms = sp->now_ms;
     struct chunk *c = spool_chunk(sp, sp->chunks_n++);
     c->begin = begin;
     c->n = 0;
@@ -196,7 +216,9 @@ enum spool_put spool_put(struct spool *sp, struct now now, const struct spool_it
     uint64_t needed = size > rest ? size + rest : size;
     if (!sp->failed && spool_room(sp) < needed)
         return no_room(sp, item->drop_oldest);
+    sp->now_ms = now.mono_ms;
     struct chunk *c = make_place(sp, size, rest);
+    sp->wants_memory = c == NULL;
     if (c == NULL)
         return SPOOL_BUSY;
     const struct spoollog_record rec = {.kind = item->kind == RECORD_DATA ? SPOOLLOG_DATA
@@ -228,6 +250,7 @@ bool spool_has_room(const struct spool *sp)
 
 uint64_t spool_turn(struct spool *sp, struct now now)
 {
+    sp->now_ms = now.mono_ms;
     spool_take_outcome(sp);
     if (sp->kept < sp->origin.delivered)
         sp->kept = sp->origin.delivered;
@@ -237,7 +260,7 @@ uint64_t spool_turn(struct spool *sp, struct now now)
     spool_start_write(sp, now);
     if (more)
         return now.mono_ms;
-    uint64_t deadline = spool_write_deadline(sp, now);
+    uint64_t deadline = min_u64(spool_write_deadline(sp, now), memory_deadline(sp));
     return sp->again_ms > now.mono_ms ? min_u64(deadline, sp->again_ms) : deadline;
 }
 

@@ -26,6 +26,10 @@
  * that are in the ring anyway (they lose only their second copy), then of records that have not
  * been read; these are counted in stats->spool_dropped, each.
  *
+ * What is not read into the ring yet is let go from memory only when delivery is in trouble, or
+ * after SPOOL_HOLD_MS: until then a put is SPOOL_BUSY. So a flood goes at the pace of delivery and
+ * is not read from the file, while a burst is still taken at the pace of the disk.
+ *
  * Turn. spool_turn(sp, now), once a loop turn and before the pipeline's: takes the outcome of the
  * write, reads what is written into the ring (at most SPOOL_READ_TURN bytes; from memory if it is
  * still there, else by ops.read, every CRC checked again), starts the next write if one is due, and
@@ -69,6 +73,7 @@
 #define SPOOL_CHUNK_BYTES (1 * MIB) /* or what the largest record needs, if that is more */
 #define SPOOL_READ_TURN   (1 * MIB)
 #define SPOOL_SAVE_MS     1000
+#define SPOOL_HOLD_MS     10   /* what is not read yet stays in memory, while delivery goes well */
 #define SPOOL_AGAIN_MS    1000 /* after a read that failed, or no room for a dead letter */
 #define SPOOL_SYNC_NEVER  UINT64_MAX
 

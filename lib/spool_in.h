@@ -20,7 +20,8 @@
 
 struct chunk {
     char *p;
-    uint64_t begin; /* the position of its first byte */
+    uint64_t begin;   /* the position of its first byte */
+    uint64_t full_ms; /* when the next one began */
     size_t n;
 };
 
@@ -54,6 +55,8 @@ struct spool {
     uint64_t first_ms;  /* when the first byte was put that no sync covers, NEVER: there is none */
     bool wants_room;    /* a put has found the file full */
     bool wants_to_drop; /* and may have the oldest dropped for it */
+    bool wants_memory;  /* a put has found no chunk */
+    uint64_t now_ms;    /* of the last put or turn */
     bool paused, finishing;
 
     struct spoolread reader;

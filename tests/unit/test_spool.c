@@ -312,8 +312,31 @@ static unsigned fill(struct t *t, enum spool_put *last)
     do {
         n += put_many(t, n, 1000, last);
         turn_and_write(t);
+        t->f.now.mono_ms += SPOOL_HOLD_MS;
     } while (*last == SPOOL_BUSY);
     return n;
+}
+
+static void what_is_not_read_yet_stays_in_memory_while_all_is_well(void **state)
+{
+    struct t *t = *state;
+    enum spool_put last;
+    spool_pause(t->sp, true);
+    unsigned n = put_many(t, 0, 1000, &last);
+    assert_int_equal(last, SPOOL_BUSY);
+    turn_and_write(t);
+    assert_int_equal(put_many(t, n, 1, &last), 0);
+    assert_int_equal(last, SPOOL_BUSY); /* all is written, and nothing of it was read */
+    assert_false(spool_has_room(t->sp));
+    uint64_t deadline = spool_turn(t->sp, t->f.now);
+    assert_in_range(deadline, t->f.now.mono_ms + 1, t->f.now.mono_ms + SPOOL_HOLD_MS);
+    t->f.now.mono_ms = deadline;
+    spool_turn(t->sp, t->f.now);
+    assert_true(spool_has_room(t->sp));
+    assert_int_equal(put_many(t, n, 1, &last), 1);
+    spool_pause(t->sp, false);
+    settle(t);
+    expect_sent(t, 0, n + 1);
 }
 
 static void a_full_file_waits_for_delivery(void **state)
@@ -356,6 +379,7 @@ static void a_full_ring_costs_nothing_but_reading_back(void **state)
     for (unsigned i = 0; i < 40; i++) {
         n += put_many(t, n, 5, NULL);
         turn_and_write(t);
+        t->f.now.mono_ms += SPOOL_HOLD_MS;
     }
     assert_int_equal(n, 200);
     assert_true(ring_used(pipeline_ring(t->f.p)) < 66 * KIB);
@@ -380,6 +404,7 @@ static void the_oldest_are_dropped_and_counted(void **state)
         busy += result == SPOOL_BUSY;
         if (result == SPOOL_BUSY)
             turn_and_write(t);
+        t->f.now.mono_ms += result == SPOOL_BUSY ? SPOOL_HOLD_MS : 0;
     }
     uint64_t dropped = stats_of(t)->spool_dropped;
     assert_true(dropped > 700);
@@ -588,8 +613,11 @@ static void a_disk_that_rots_is_not_trusted_any_more(void **state)
     spool_pause(t->sp, true);
     unsigned n = put_many(t, 0, 30, NULL);
     turn_and_write(t);
-    n += put_many(t, n, 55, NULL); /* no chunk holds the first ones any more */
-    turn_and_write(t);
+    for (unsigned i = 0; i < 5; i++) { /* until no chunk holds the first ones any more */
+        t->f.now.mono_ms += SPOOL_HOLD_MS;
+        n += put_many(t, n, 11, NULL);
+        turn_and_write(t);
+    }
     *byte_at(t, 1100) ^= 1;
     spool_pause(t->sp, false);
     settle(t);
@@ -716,6 +744,7 @@ int main(void)
         TEST(the_state_alone_is_written_once_a_second_at_most),
         TEST(a_stop_in_good_order_leaves_nothing_to_look_for),
         TEST(full_memory_is_over_after_the_write),
+        TEST(what_is_not_read_yet_stays_in_memory_while_all_is_well),
         TEST(a_full_file_waits_for_delivery),
         TEST(a_full_ring_costs_nothing_but_reading_back),
         TEST(the_oldest_are_dropped_and_counted),
