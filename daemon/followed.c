@@ -90,10 +90,12 @@ static bool has_other_bytes(const struct ledger_file *entry)
     return !fingerprint_eq(&found, known);
 }
 
-/* So many bytes that are the same are no chance. */
+/* Can a copy be known by it? So many bytes that are the same are no chance; and where nothing is
+ * delivered, nothing is skipped by a mistake. */
 static bool is_telling(const struct position *at)
 {
-    return at->offset >= COPY_FIRST || at->head.n >= COPY_FIRST;
+    return at->offset >= COPY_FIRST || at->head.n >= COPY_FIRST ||
+           (at->offset == 0 && at->head.n > 0);
 }
 
 /* The entry of a file that is about to be displaced, and whose copy is f. For a file with the inode
@@ -138,6 +140,7 @@ static struct ledger_file *known_entry(struct source *src, struct tail_file *f)
     for (; entry != NULL; entry = ledger_find_displaced(src->ledger, entry))
         if (is_telling(&entry->at) && tail_holds(f, &entry->at))
             break;
+    reused |= blank != NULL && blank->at.head.n == 0; /* that may be anybody's */
     if (entry == NULL && reused)
         entry = displaced_later(src, f);
     if (entry == NULL)
@@ -216,13 +219,16 @@ static struct ledger_file *begin_anew(struct source *src, struct tail_file *f, u
 
 /* The entry of a file that was truncated goes on as that of its copy, and from now on the copy is
  * known by its own inode: the truncated file may grow until nothing shows any more that it was. And
- * a file that was short when it was found may have bytes by now that it can be known by. */
-static void identify(struct ledger_file *entry, struct tail_file *f)
+ * of a file of which nothing is delivered, the first bytes are those that it has now. */
+static bool identify(struct ledger_file *entry, struct tail_file *f)
 {
     struct position at = entry->at;
-    bool vague = at.inode != f->inode || at.head.n < COPY_FIRST;
-    if (vague && tail_position(f, at.offset, &at))
-        entry->at = at;
+    if (at.inode == f->inode && at.offset > 0 && at.head.n >= COPY_FIRST)
+        return true;
+    if (!tail_position(f, at.offset, &at))
+        return false;
+    entry->at = at;
+    return true;
 }
 
 static void start_followed(struct source *src, struct followed *fo, struct ledger_file *entry)
@@ -271,10 +277,9 @@ bool followed_found(void *ctx, struct tail_file *f)
 void followed_note_size(struct followed *fo)
 {
     struct ledger_file *entry = fo->entry;
-    if (entry->size >= fo->file->known_end)
+    if (entry->size >= fo->file->known_end || fo->missed_to > 0 || !identify(entry, fo->file))
         return;
     entry->size = fo->file->known_end;
-    identify(entry, fo->file);
     ledger_touch(entry);
     fo->source->service->dirty = true;
 }

@@ -64,12 +64,21 @@ void source_miss_gone(struct source *src)
 /* Nobody can open it again, so what is not delivered now never will be. */
 void source_miss_deleted(struct source *src, struct tail_file *f)
 {
-    uint64_t delivered = followed_of(f)->input.origin.delivered;
-    if (f->known_end <= delivered)
+    struct followed *fo = followed_of(f);
+    uint64_t from = fo->input.origin.delivered;
+    if (from < fo->missed_to)
+        from = fo->missed_to; /* told, and written to since */
+    if (f->known_end <= from)
         return;
-    miss(src, f->path, f->inode, delivered, f->known_end - delivered,
+    miss(src, f->path, f->inode, from, f->known_end - from,
          "deleted, and tailraced stops following it");
-    f->known_end = delivered; /* told */
+    fo->missed_to = f->known_end;
+}
+
+static bool is_itself(struct tail_file *f)
+{
+    struct position at;
+    return tail_position(f, f->read_at, &at);
 }
 
 /* Before the last checkpoint. The sizes are there for the next start, which may find a file
@@ -84,9 +93,10 @@ void source_take_leave(struct source *src)
         if (tail_is_deleted(f)) {
             source_miss_deleted(src, f);
             size = followed_of(f)->input.origin.delivered; /* the next start has nothing to add */
+        } else if (!is_itself(f)) {
+            continue; /* written anew, and that is the size of something else */
         } else if (entry->at.offset == 0) {
-            tail_position(f, 0,
-                          &entry->at); /* by which it can be found, though nothing is delivered */
+            tail_position(f, 0, &entry->at); /* so that it can be known again all the same */
         }
         if (entry->size != size) {
             entry->size = size;

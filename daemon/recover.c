@@ -14,9 +14,15 @@
 
 #define DIRS_MAX 256 /* looked through at one start */
 
+/* By a few first bytes alone no file is taken that nobody asked for. */
+static bool is_certain(const struct position *at)
+{
+    return at->offset > 0 || at->head.n >= COPY_FIRST;
+}
+
 static bool is_wanted(const struct source *src, const struct ledger_file *entry)
 {
-    return !entry->live && entry->at.head.n > 0 && tail_matches(src->tail, entry->path);
+    return !entry->live && is_certain(&entry->at) && tail_matches(src->tail, entry->path);
 }
 
 static char *directory_of(const char *path)

@@ -25,7 +25,7 @@ static void collect(struct service *s, struct now now)
                 continue;
             fo->entry->at.mid_record = o->delivered_mid;
             fo->entry->seen_s = now.wall_ms / 1000;
-            fo->entry->size = fo->file->known_end;
+            fo->entry->size = fo->missed_to > 0 ? fo->entry->at.offset : fo->file->known_end;
             ledger_touch(fo->entry);
         }
     }

@@ -135,7 +135,8 @@ static void on_lost(void *ctx, struct tail_file *f)
     if (fo->entry != NULL && tail_position(f, at, &fo->entry->at))
         fo->entry->at.mid_record = o->delivered_mid;
     if (fo->entry != NULL && tail_is_deleted(f)) {
-        source_miss_deleted(src, f);
+        if (src->service->state != SERVICE_CLOSING) /* else the next start finds it gone */
+            source_miss_deleted(src, f);
         ledger_drop(fo->entry);
     } else if (fo->entry != NULL) {
         ledger_leave(fo->entry);

@@ -88,6 +88,7 @@ struct tail_file {
     bool told;                 /* bytes of it have been told since it was opened */
     bool ends_here;            /* the bytes told last are the file's last */
     bool unproven;             /* new, and not yet looked at for being a copy */
+    bool was_short;            /* it was followed when it had fewer bytes than COPY_FIRST */
     int wd;                    /* its own watch, or -1 */
     uint64_t seen_end;         /* where the file ended when it was last looked at */
     uint64_t put_off;          /* the turn in which it was found to begin again */

@@ -2,7 +2,8 @@
  * app.log.1 and then truncates app.log. What was read of app.log must not be read again from the
  * copy; what was not yet read must be read from it; and only then is app.log read from 0.
  *
- * A new file whose first COPY_FIRST bytes are those of a followed file g is held back. Then
+ * A new file whose first COPY_FIRST bytes are those of a followed file g is held back, however
+ * little of g has been read. Then
  *
  *   g begins again, and the copy holds the bytes before g's read_at:   it takes g's place
  *   g begins again, and the copy ends before g's read_at, but was found, while g was whole, to have
@@ -67,17 +68,40 @@ static bool has_what_was_read(const struct tail_file *f, const struct tail_file 
     return ok && fingerprint_eq(&before, &g->before);
 }
 
+/* Was it followed before its first bytes were all there? Two that are found with the same first
+ * bytes, and of which nothing has been read, are not told apart by that. */
+static bool can_be_an_original(const struct tail_file *g)
+{
+    return g->read_at > 0 || (g->was_short && !g->unproven);
+}
+
+/* Files that have news may have been copied before more of them was read than they can be known
+ * by. */
+static void learn_firsts_of_ready(struct tail *t)
+{
+    unsigned looked_at = 0;
+    LIST_FOR(it, save, &t->ready)
+    {
+        struct tail_file *g = CONTAINER_OF(it, struct tail_file, ready);
+        if (g->first.n > 0 || g->fd < 0 || !can_be_an_original(g))
+            continue;
+        tail_learn_first(g);
+        if (++looked_at == LOOK_ALIKES_MAX)
+            break;
+    }
+}
+
 /* The followed file that f may be a copy of, finished or in the making: it begins with the same
- * bytes, has been read beyond them, and nothing speaks against it. */
+ * bytes, and nothing speaks against it. */
 static struct tail_file *original_of(struct tail_file *f, const struct fingerprint *first,
                                      uint64_t size)
 {
     unsigned looked_at = 0;
+    learn_firsts_of_ready(f->tail);
     LIST_FOR(it, save, bucket(f->tail, first))
     {
         struct tail_file *g = CONTAINER_OF(it, struct tail_file, firsts);
-        if (g == f || g->held_for != NULL || g->read_at < COPY_FIRST ||
-            !fingerprint_eq(&g->first, first))
+        if (g == f || g->held_for != NULL || !fingerprint_eq(&g->first, first))
             continue;
         if (size >= g->read_at ? has_what_was_read(f, g) : g->fd < 0 || same_before(f, g, size))
             return g;
@@ -155,8 +179,8 @@ static uint64_t take_over_at(const struct tail_file *f, const struct tail_file *
     return f->proven == size && size > 0 ? size : UINT64_MAX;
 }
 
-/* New files that nobody has looked at yet, while g is still known as it was. */
-static void hold_new_ones(struct tail *t)
+/* New files that nobody has looked at yet, while others are still known as they were. */
+void tail_hold_new(struct tail *t)
 {
     LIST_FOR(it, save, &t->ready)
     {
@@ -169,7 +193,7 @@ static void hold_new_ones(struct tail *t)
 bool tail_hand_over(struct tail_file *g)
 {
     struct tail *t = g->tail;
-    hold_new_ones(t);
+    tail_hold_new(t);
     LIST_FOR(it, save, &t->held)
     {
         struct tail_file *f = CONTAINER_OF(it, struct tail_file, held);

@@ -152,6 +152,7 @@ void tail_check_dirs(struct tail *t);
 void tail_learn_first(struct tail_file *f);
 void tail_forget_first(struct tail_file *f);
 bool tail_hold(struct tail_file *f); /* true: it may be a copy, or become one, and must wait */
+void tail_hold_new(struct tail *t);  /* what is new, and may be */
 /* `f` is about to begin again; true: a copy has taken its place, and the owner knows. */
 bool tail_hand_over(struct tail_file *f);
 void tail_tick_held(struct tail *t);

@@ -67,12 +67,11 @@ bool tail_is_deleted(const struct tail_file *f)
 }
 
 /* Up to where the file's first bytes are known. Of one of which little or nothing has been read
- * they are those that are there, if they are enough to tell it from others. */
+ * they are those that are there. */
 static size_t head_n(const struct tail_file *f)
 {
     uint64_t size = f->read_at < FINGERPRINT_MAX ? tail_size(f) : 0;
-    bool enough = size >= COPY_FIRST && size > f->read_at;
-    return (size_t)min_u64(enough ? size : f->read_at, FINGERPRINT_MAX);
+    return (size_t)min_u64(size > f->read_at ? size : f->read_at, FINGERPRINT_MAX);
 }
 
 bool tail_position(struct tail_file *f, uint64_t offset, struct position *at)
@@ -207,6 +206,7 @@ static void start_over(struct tail_file *f)
         t->ops.replaced(t->ops.ctx, f);
     }
     f->seen_end = f->told_end = 0;
+    f->was_short = true;
     tail_forget_first(f);
 }
 
@@ -259,13 +259,20 @@ static void see_end(struct tail_file *f, uint64_t end)
     f->quiet_since_ms = tail_now(f->tail);
 }
 
-/* It was cut off behind what has been read. */
-static void miss_what_was_cut(struct tail_file *f, uint64_t end)
+/* It was cut off behind what has been read. True: nothing had been, it stands in a copy, and that
+ * is to be read first. */
+static bool was_cut(struct tail_file *f, uint64_t end)
 {
     struct tail *t = f->tail;
-    t->ops.missed(t->ops.ctx, f, end, f->known_end - end, "truncated before it was read");
+    bool copied = f->read_at == 0 && tail_hand_over(f);
+    f->was_short = true;
+    if (copied)
+        tail_forget_first(f);
+    else
+        t->ops.missed(t->ops.ctx, f, end, f->known_end - end, "truncated before it was read");
     f->known_end = end;
     f->cut = false;
+    return copied;
 }
 
 /* The disk says no: that is tried again after a while, and at the latest with the next event. */
@@ -347,8 +354,8 @@ size_t tail_read(struct tail_file *f, bool *wait)
     see_end(f, at + n);
     if (n == want)
         tail_note_size(f); /* there may be far more */
-    else if (at + n < f->known_end)
-        miss_what_was_cut(f, at + n);
+    else if (at + n < f->known_end && was_cut(f, at + n))
+        return 0;
     bool quiet = f->orphan && quiet_for_ms(f) >= t->quiet_ms;
     f->ends_here = n < want;
     bool last = (t->once && (n < want || at + n >= f->limit)) || (n < want && quiet);

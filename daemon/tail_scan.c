@@ -96,7 +96,8 @@ static void take_up_new(struct tail *t, const char *path, int fd, const struct s
     if (before != NULL)
         tail_follows(f, before);
     f->unproven = f->read_at == 0 && !t->once;
-    if (f->unproven && f->seen_end >= COPY_FIRST)
+    f->was_short = f->seen_end < COPY_FIRST;
+    if (f->unproven && f->seen_end >= COPY_FIRST && !t->scanning)
         tail_hold(f);
     if (f->read_at >= COPY_FIRST)
         tail_learn_first(f);
@@ -450,6 +451,7 @@ void tail_scan(struct tail *t)
     t->scanning = false;
     t->starved &= t->rescan_at_ms != UINT64_MAX;
     drop_nameless(t);
+    tail_hold_new(t); /* now that those are known that they may be copies of */
     free_candidates(&w);
     free(w.found);
     tail_sort_ready(t);

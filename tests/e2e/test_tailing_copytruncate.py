@@ -9,6 +9,7 @@ from files import (
     append,
     counters,
     delivered,
+    entries,
     following,
     frozen,
     in_order,
@@ -84,6 +85,48 @@ def test_a_copy_made_while_stopped_takes_the_checkpoint_over(daemon, fake, tmp_p
     settled(d, fake, lines(0, 300))
 
 
+def test_a_copy_taken_over_at_a_start_is_known_by_its_own_inode_from_then_on(daemon, fake, tmp_path):
+    path = tmp_path / "a.log"
+    append(path, lines(0, 100))
+    d = following(daemon, fake, tmp_path / "a.log*").start()
+    delivered(fake, 100)
+    d.terminate()
+    copy_truncate(path, tmp_path / "a.log.1")
+    append(path, lines(100, 110))
+    d.start()
+    delivered(fake, 110)
+    d.terminate()
+    append(path, lines(110, 300))  # the file is longer than the copy now, so nothing else tells them apart
+    d.start()
+    delivered(fake, 300)
+    d.terminate()
+    d.start()
+    settled(d, fake, lines(0, 300))
+
+
+@pytest.mark.parametrize("last", [110, 400], ids=["the log is shorter", "the log is longer"])
+def test_a_copy_that_was_waiting_at_a_kill_takes_over_and_is_not_said_to_be_gone(daemon, fake, tmp_path, last):
+    """Two entries speak of it then: what was read of its original, and that it was found."""
+    path, copy = tmp_path / "a.log", tmp_path / "a.log.1"
+    append(path, lines(0, 100))
+    d = following(daemon, fake, tmp_path / "a.log*").start()
+    delivered(fake, 100)
+    shutil.copyfile(path, copy)
+    wait_until(lambda: any(e["path"] == str(copy) for e in entries(d)), what="the copy in the checkpoint")
+    d.kill()
+    os.utime(copy, (1, 1))  # by its age it would be looked at first
+    os.truncate(path, 0)
+    append(path, lines(100, last))
+    d.start()
+    delivered(fake, last)
+    d.terminate()
+    shift(path, keep=1)
+    d.start()
+    append(path, lines(last, last + 10))
+    settled(d, fake, lines(0, last + 10))
+    assert not [line for line in d.lines if "are gone" in line]
+
+
 def test_a_copy_does_not_stop_the_truncation_of_another_file(daemon, fake, tmp_path):
     """Two logs that begin with the same long header, each with its copy."""
     header = [b"# the same words in every file %03d" % i for i in range(40)]
@@ -153,7 +196,7 @@ def full(daemon, fake, path):
     """A file of which only a part has been read, since there is no memory for more."""
     append(path, [b"%06d " % i + b"x" * 100_000 for i in range(300)])
     fake.go_away()
-    d = following(daemon, fake, path)
+    d = in_order(following(daemon, fake, path))
     d.settings["streams"]["s"]["buffer"] = "8MiB"
     d.start()
     wait_until(lambda: counters(d)["pauses"] > 0, what="the stream's memory to be full")

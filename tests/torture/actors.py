@@ -5,9 +5,12 @@ the same schedule, as far as timing allows.
 """
 
 import array
+import bisect
+import collections
 import os
 import random
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -42,15 +45,18 @@ def read_line(data):
 
 
 class Tally:
-    """How often each line was stored, how often it may have been, and when on the healthy clock it
-    was for the first time."""
+    """How often each line was stored, by which lives of the daemon, when on the healthy clock it was
+    for the first time, and which repeats are allowed."""
 
     def __init__(self, writers, health):
         self.lock, self.health = threading.Lock(), health
         self.copies = [bytearray() for _ in range(writers)]
-        self.permits = [bytearray() for _ in range(writers)]
         self.first = [array.array("f") for _ in range(writers)]
-        self.again = {}  # (writer, number): when it came again
+        self.first_life = [array.array("H") for _ in range(writers)]
+        self.again = {}  # (writer, number): [(when, in which life) it came again]
+        self.unsaved = {}  # life: the lines that its last checkpoint does not cover
+        self.unanswered = collections.Counter()  # (life, line): answers to it that were lost
+        self.doubtful = collections.Counter()  # line: copies that it may be read again from
         self.mangled = []
 
     def _grow(self, rows, writer, number):
@@ -59,13 +65,14 @@ class Tally:
             row.extend(bytes(number + 1024 - len(row)))
         return row
 
-    def _note_first(self, writer, number, now):
-        row = self.first[writer]
+    def _note_first(self, writer, number, now, life):
+        row, lives = self.first[writer], self.first_life[writer]
         if number >= len(row):
             row.extend([0.0] * (number + 1024 - len(row)))
-        row[number] = now
+            lives.extend([0] * (number + 1024 - len(lives)))
+        row[number], lives[number] = now, life
 
-    def store(self, records):
+    def store(self, records, life):
         found = [read_line(data) for data in records]
         now = self.health.now()
         with self.lock:
@@ -75,28 +82,55 @@ class Tally:
                     continue
                 row = self._grow(self.copies, *line)
                 if row[line[1]] == 0:
-                    self._note_first(*line, now)
+                    self._note_first(*line, now, life)
                 else:
-                    self.again.setdefault(line, []).append(time.monotonic())
+                    self.again.setdefault(line, []).append((time.monotonic(), life))
                 row[line[1]] = min(row[line[1]] + 1, 255)
         return [line for line in found if line is not None]
 
-    def permit(self, lines):
-        n = 0
+    def permit_unsaved(self, life, lines):
+        """That life has ended: whoever stored them, a later one may again."""
+        found = self.unsaved.setdefault(life, set())
+        found.update(lines)
+        return len(found)
+
+    def permit_unanswered(self, life, lines):
         with self.lock:
-            for writer, number in lines:
-                row = self._grow(self.permits, writer, number)
-                row[number] = min(row[number] + 1, 254)
-                n += 1
-        return n
+            self.unanswered.update((life, line) for line in lines)
+        return len(lines)
+
+    def permit_doubtful(self, lines):
+        self.doubtful.update(lines)
 
     def count(self, writer, number):
         row = self.copies[writer]
         return row[number] if number < len(row) else 0
 
-    def allowed(self, writer, number):
-        row = self.permits[writer]
-        return 1 + (row[number] if number < len(row) else 0)
+    def lives(self, line):
+        """Which lives have stored it, the first life first, each as often as it did."""
+        return sorted([self.first_life[line[0]][line[1]], *(life for _, life in self.again[line])])
+
+    def repeats(self):
+        """Of every line that came more than once, by the reason for which it may have: Counter; and
+        the lines for which there is none. A repeat by a later life needs an end between the two whose
+        checkpoint did not cover the line; one by the same life needs an answer that was lost."""
+        reasons, found = collections.Counter(), []
+        for line in self.again:
+            lives, doubtful = self.lives(line), self.doubtful[line]
+            lost = {life: self.unanswered[life, line] for life in set(lives)}
+            for before, after in zip(lives, lives[1:]):
+                if before == after and lost[after] > 0:
+                    lost[after] -= 1
+                    reasons["answer lost"] += 1
+                elif any(line in self.unsaved.get(life, ()) for life in range(before, after)):
+                    reasons["not saved at an end"] += 1
+                elif doubtful > 0:
+                    doubtful -= 1
+                    reasons["read again in a copy"] += 1
+                else:
+                    found.append(line)
+                    break
+        return reasons, found
 
 
 # --- the endpoint -------------------------------------------------------------------------------
@@ -125,6 +159,7 @@ class CountingKinesis(FakeKinesis):
     def __init__(self, streams, tally):
         super().__init__(streams)
         self.tally = tally
+        self.lives = []  # the number of the last connection before each life of the daemon began
         self.answers_lost = 0  # lines in them
         for stream in self.streams.values():
             stream.records = Swallow()
@@ -132,7 +167,7 @@ class CountingKinesis(FakeKinesis):
     def store(self, request, stream, codes):
         body = super().store(request, stream, codes)
         kept = [data for (data, _), code in zip(request.records, codes) if code is None]
-        request.kept = self.tally.store(kept)
+        request.kept = self.tally.store(kept, self.life_of(request))
         request.records = []
         request.connection.last = request
         return body
@@ -153,7 +188,34 @@ class CountingKinesis(FakeKinesis):
         return answer
 
     def lose_answer(self, request):
-        self.answers_lost += self.tally.permit(request.kept)
+        self.answers_lost += self.tally.permit_unanswered(self.life_of(request), request.kept)
+
+    def life_of(self, request):
+        return bisect.bisect_left(self.lives, request.connection.number)
+
+    def begin_life(self):
+        """What connects from now on is a new process. Connections are accepted in the order in which
+        they were made: once one of our own has been, there is none left of the process before."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as own:
+                name = own.getsockname()
+                until = time.monotonic() + 5
+                while not self.has_accepted(name) and time.monotonic() < until:
+                    time.sleep(0.001)
+        except OSError:
+            pass  # it is away: nobody is connected
+        with self.lock:
+            self.lives.append(self.connections_n)
+
+    def has_accepted(self, name):
+        with self.lock:
+            for connection in self.connections:
+                try:
+                    if connection.raw.getpeername() == name:
+                        return True
+                except OSError:
+                    pass
+        return False
 
     def go_away(self):
         with self.lock:

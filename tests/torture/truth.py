@@ -12,10 +12,19 @@ none had, or that life is killed before it could, the lines may be missing. "Cou
 clock that runs only while the daemon is up and the endpoint answers: a line that is older than
 HEALTHY_SECONDS on that clock must have been delivered, whatever came later.
 
+Two things leave no excuse. A line that a checkpoint said is delivered must have been stored. And a file
+that was only renamed, to a name in its directory that the glob does not match, is found again by a
+daemon that starts, if its checkpoint knows the file: what is in it by then is owed, if that life lasts
+long enough and the file stays.
+
 What may be doubled. After each end of the daemon its checkpoint is read: the lines past what it says,
-in files that are still there, may come once more. So may lines of which the answer was lost, and a
-copy that ends before the file did when it was truncated: if the daemon had read beyond that, it may not
-be able to prove that it knows the copy.
+in files that are still there, may be stored by a later life though this one or an earlier one has
+stored them; each end allows one such repeat. A line of which the answer was lost may be stored again by
+the life that lost it. A file of which so little has been read that it could be anybody's is not known in
+its copy, and that little may come again. And a copy that ends before the file did when it was truncated
+may be read again as a whole: if the daemon had read beyond that, it may not be able to prove that it
+knows the copy. So may one that a daemon finds at its start together with the file,
+before the truncation, if no checkpoint knows of either.
 """
 
 import array
@@ -31,6 +40,7 @@ import time
 HEALTHY_SECONDS = 5  # in which a line must be delivered when nothing is wrong
 START_SECONDS = 2  # until a new process, or one that is no longer in trouble, is at its best
 LATE_SECONDS = 4  # the daemon lets go of a nameless file after five quiet seconds
+HEAD_BYTES = 1024  # what a checkpoint knows a file by
 COPY_BYTES_MIN = 256  # a shorter file is never taken for a copy
 PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".lz4")
 
@@ -41,9 +51,11 @@ class Health:
     After bad weather it takes up to as long as the trouble lasted until the daemon tries again; bad
     weather in that time prolongs the trouble. A new process knows of no trouble."""
 
-    def __init__(self):
+    def __init__(self, of_weather=True):
         self.lock = threading.Lock()
         self.up, self.fair = False, True
+        # In which the daemon could look at files, and save what it saw, in whatever weather.
+        self.presence = Health(of_weather=False) if of_weather else None
         self.total = 0.0
         self.mark = self.good_from = self.trouble_since = time.monotonic()
 
@@ -60,6 +72,8 @@ class Health:
             return self.total
 
     def set_up(self, up):
+        if self.presence is not None:
+            self.presence.set_up(up)
         with self.lock:
             now = self._settle()
             self.up = up
@@ -82,7 +96,7 @@ class Life:
         self.number, self.pid = number, pid
         self.started = time.monotonic()
         self.ended = None
-        self.health_at_end = None
+        self.health_at_end = self.presence_at_end = None
 
     def open_inodes(self):
         """The inodes that it has open; None when it cannot be asked any more."""
@@ -98,14 +112,15 @@ class Life:
         return found
 
 
-# Which part of a content went, why, when, on the healthy clock too; was the daemon up, and which life of
-# it had the file open?
-Gone = collections.namedtuple("Gone", "low high why at health up life")
+# Which part of a content went, why, when, on the healthy clock and that of the daemon's presence too; was
+# the daemon up, and which life of it had the file open?
+Gone = collections.namedtuple("Gone", "low high why at health presence up life")
 
 
 class Content:
     def __init__(self, log, inode):
         self.log, self.inode = log, inode
+        self.inodes = {inode}  # its copies' too
         self.born = time.monotonic()
         self.size = 0
         self.ends = array.array("Q")
@@ -113,7 +128,20 @@ class Content:
         self.numbers = array.array("L")
         self.times = array.array("d")
         self.healths = array.array("d")
+        self.presences = array.array("d")
         self.gone = []
+        self.head = bytearray()  # its first bytes, by which an entry of a checkpoint knows it
+        self.delivered = 0  # as far as a checkpoint has ever said
+        self.seen = 0  # the size that a checkpoint has ever given it
+        self.owed = 0  # a life that had found it outside the glob must have delivered so much
+
+    def is_spoken_of(self, entry):
+        """Is this the content that the entry of a checkpoint was made from? So many first bytes are
+        in one content only; with fewer, or none, the inode decides, and the latest content has it."""
+        head = entry["head"]
+        same = head["n"] <= len(self.head) and head["hash"] == hash_of(self.head[: head["n"]])
+        mine = head["n"] >= 32 or int(entry["inode"]) in self.inodes
+        return (same or head["n"] == 0) and mine and entry["offset"] <= self.size
 
     def late(self, i, since):
         """Was the line, or one before it, written after a pause in which a nameless file is let go?"""
@@ -127,6 +155,8 @@ class Content:
     def excuse(self, i):
         """Why line i may be missing, or None."""
         end = self.ends[i]
+        if end <= max(self.delivered, self.owed):
+            return None
         for gone in self.gone:
             if not gone.low < end <= gone.high:
                 continue
@@ -142,6 +172,17 @@ class Content:
                     return f"{gone.why}, then killed"
                 return f"{gone.why} {'before it was read' if gone.up else 'while down'}"
         return None
+
+
+    def could_be_known(self, i):
+        """Was line i there so long, with a daemon, that a checkpoint must know of it, were it only by
+        the file's size?"""
+        for gone in self.gone:
+            if gone.low < self.ends[i] <= gone.high:
+                until = gone.presence if gone.life is None else gone.life.presence_at_end
+                if until - self.presences[i] < HEALTHY_SECONDS or self.late(i, gone.at):
+                    return False
+        return True
 
 
 class Held:
@@ -171,6 +212,7 @@ class Log:
         self.copied = False  # copytruncate, with the copy in the glob
         self.doubtful = []  # (content, how much of it was copied): perhaps read again
         self.events = []
+        self.life_began = 0  # when a daemon was started last
         self.rotations = 0
         self.serial = 0  # counts the rotations after which writers open anew
 
@@ -202,7 +244,7 @@ class Log:
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             inode = os.fstat(fd).st_ino
             if inode not in self.held:
-                self._hold(str(self.path), inode)
+                self._hold(f"/proc/self/fd/{fd}", inode)  # its name may be another's by now
             return fd, self.held[inode]
 
     def _hold(self, path, inode, content=None, high=None):
@@ -211,6 +253,7 @@ class Log:
             os.close(fd)
             raise RuntimeError(f"{path} is another file already")
         self.held[inode] = Held(fd, content or self._content(inode), high)
+        self.held[inode].content.inodes.add(inode)
         self.copied |= high is not None
         self.note(f"{os.path.basename(path)} is inode {inode}, {os.fstat(fd).st_size} bytes")
 
@@ -226,13 +269,15 @@ class Log:
             content = held.content
             if start != content.size:
                 raise RuntimeError(f"{self.name}: at {start}, not at {content.size}")
-            now, health = time.monotonic(), self.health.now()
+            content.head += data[: HEAD_BYTES - len(content.head)]
+            now, health, presence = time.monotonic(), self.health.now(), self.health.presence.now()
             for writer, number, at in lines:
                 content.ends.append(start + at)
                 content.writers.append(writer)
                 content.numbers.append(number)
                 content.times.append(now)
                 content.healths.append(health)
+                content.presences.append(presence)
             content.size = end
 
     def _truncated(self, held):
@@ -244,7 +289,7 @@ class Log:
 
     def rotate(self, how, life, why, reopen):
         """Calls how(), and works out what that did to the files."""
-        at, health = time.monotonic(), self.health.now()
+        at, health, presence = time.monotonic(), self.health.now(), self.health.presence.now()
         before = self.names()
         opened = life.open_inodes() if life is not None else None
         self.note(f"rotation begins, the daemon {'is down' if opened is None else 'has open: '}"
@@ -261,16 +306,22 @@ class Log:
                     continue
                 copied = source.get(live) if live in after and name != self.path.name else None
                 high = size if copied is not None else None
-                if copied is not None and size < COPY_BYTES_MIN:
-                    self.doubtful.append((copied, size))
+                if copied is not None:
+                    all_of_it = size < COPY_BYTES_MIN or self._found_together(copied, at)
+                    self.doubtful.append((copied, size if all_of_it else COPY_BYTES_MIN - 1))
                 self._hold(str(self.dir / name), inode, copied, high)
             up = opened is not None
-            self._settle_truncations(after, Gone(0, 0, "truncated", at, health, up, None))
+            gone = Gone(0, 0, why, at, health, presence, up, None)
+            self._settle_truncations(after, gone._replace(why="truncated"))
             for inode in set(self.held) - set(after):
                 has = life if up and inode in opened else None
-                self._drop(inode, Gone(0, 0, why, at, health, up, has))
+                self._drop(inode, gone._replace(life=has))
             if reopen:
                 self.serial += 1
+
+    def _found_together(self, content, since):
+        """Has a daemon, perhaps, come upon the file and its copy, both whole, and knows neither?"""
+        return content.delivered == 0 and since < self.life_began + START_SECONDS
 
     def _settle_truncations(self, after, gone):
         for inode, held in self.held.items():
@@ -300,6 +351,64 @@ class Log:
     def beside(self):
         """The inodes in the directory that are not packed: a daemon that starts finds them again."""
         return {e.inode() for e in os.scandir(self.dir) if not e.name.endswith(PACKED)}
+
+    def can_be_found(self, entry):
+        """Does a file that the entry speaks of have a name by which the daemon finds it: in the glob,
+        or else in the directory that it has left the glob in? While something is being rotated, what
+        is held may have no name any more, and what has a name may not be held yet: both count."""
+        with self.lock:
+            if any(self._is_it(entry, held.fd) for held in self.held.values()):
+                return True
+            if self._of_those_outside(entry) is not None:
+                return True
+        return any(self._is_named(entry, name) for name, _ in self.names().values())
+
+    def _is_it(self, entry, fd):
+        mine = os.fstat(fd).st_ino == int(entry["inode"])
+        return (mine or (self.copied and entry["head"]["n"] > 0)) and speaks_of(entry, fd)
+
+    def _is_named(self, entry, name):
+        try:
+            fd = os.open(self.dir / name, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            return self._is_it(entry, fd)
+        finally:
+            os.close(fd)
+
+    def _of_those_outside(self, entry):
+        held = self.left.get(int(entry["inode"]))
+        known = held is not None and held.high is None and is_certain(entry)
+        return held if known and held.inode in self.beside() and speaks_of(entry, held.fd) else None
+
+    def content_of(self, entry):
+        """The content that the entry of a checkpoint speaks of, or None."""
+        with self.lock:
+            return next((c for c in reversed(self.contents) if c.is_spoken_of(entry)), None)
+
+    def believe(self, entries):
+        """What a checkpoint says of delivered bytes, and of sizes, it can be held to."""
+        for entry in entries:
+            content = self.content_of(entry)
+            if content is not None and entry["head"]["n"] > 0:
+                content.delivered = max(content.delivered, entry["offset"])
+                content.seen = max(content.seen, min(entry["size"], content.size))
+
+    def found_outside(self, entries):
+        """{inode: (content, size)} of the files that have left the glob, and that a daemon which
+        starts with this checkpoint finds in their directory."""
+        with self.lock:
+            found = [self._of_those_outside(entry) for entry in entries]
+            return {held.inode: (held.content, held.content.size) for held in found if held}
+
+    def owe(self, found):
+        """They were still there when that life ended, long after it had found them."""
+        with self.lock:
+            beside = self.beside()
+            for inode, (content, size) in found.items():
+                if inode in self.left and inode in beside:
+                    content.owed = max(content.owed, size)
 
     def every_held(self):
         return [*self.held.values(), *self.left.values()]
@@ -340,9 +449,18 @@ def read_checkpoint(state):
     return {name: list(files.values()) for name, files in sources.items()}
 
 
+def hash_of(data):
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
 def fingerprint(fd, at, n):
     found = os.pread(fd, n, at)
-    return hashlib.sha256(found).hexdigest()[:32] if len(found) == n else None
+    return hash_of(found) if len(found) == n else None
+
+
+def is_certain(entry):
+    """By a few first bytes alone the daemon takes no file that the glob does not match."""
+    return entry["offset"] > 0 or entry["head"]["n"] >= COPY_BYTES_MIN
 
 
 def speaks_of(entry, fd):
@@ -361,7 +479,9 @@ def durable(log, entries):
     for held in log.every_held():
         best = found.get(held.content, 0)
         for entry in entries:
-            mine = int(entry["inode"]) == held.inode or log.copied
+            # A copy is known by so many bytes only: with fewer, it is read from its beginning.
+            enough = max(entry["offset"], entry["head"]["n"]) >= COPY_BYTES_MIN
+            mine = enough if log.copied else int(entry["inode"]) == held.inode
             if mine and entry["offset"] > best and speaks_of(entry, held.fd):
                 best = entry["offset"]
         found[held.content] = best
@@ -380,3 +500,6 @@ def past_checkpoint(log, entries, at):
             last = min(last, bisect.bisect_right(content.times, at))
             for i in range(first, last):
                 yield content.writers[i], content.numbers[i]
+        # Truncated, and the rotation is not over: what is in the copy is known only then.
+        for _, content in log.truncated:
+            yield from zip(content.writers, content.numbers)

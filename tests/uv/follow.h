@@ -222,7 +222,7 @@ static inline void follow_on_closed(void *ctx)
     ((struct follow *)ctx)->closed_n++;
 }
 
-static inline bool follow_on_knows(void *ctx, uint64_t inode, uint64_t size)
+static inline uint64_t follow_on_knows(void *ctx, uint64_t inode, uint64_t size)
 {
     ((struct follow *)ctx)->knows_n++;
     (void)inode;
@@ -251,11 +251,12 @@ static inline void follow_on_copied(void *ctx, struct tail_file *from, struct ta
     SWAP(old->inode, fresh->inode);
 }
 
-static inline void follow_on_missed(void *ctx, struct tail_file *f, uint64_t bytes,
+static inline void follow_on_missed(void *ctx, struct tail_file *f, uint64_t offset, uint64_t bytes,
                                     const char *why)
 {
     struct follow *fo = ctx;
     (void)f;
+    (void)offset;
     (void)why;
     fo->missed_n++;
     fo->missed_bytes += bytes;

@@ -7,6 +7,21 @@
 
 #define HOLD_MS 60
 
+/* The next time that a file is found to be empty, this happens to it just afterwards. */
+static void (*after_empty)(void *ctx);
+static void *after_empty_ctx;
+
+int fstat(int fd, struct stat *st)
+{
+    int result = fstatat(fd, "", st, AT_EMPTY_PATH);
+    if (after_empty != NULL && result == 0 && S_ISREG(st->st_mode) && st->st_size == 0) {
+        void (*then)(void *) = after_empty;
+        after_empty = NULL;
+        then(after_empty_ctx);
+    }
+    return result;
+}
+
 /* A tail that follows a.log and what it is rotated to, and has read `n` bytes of numbered lines. */
 static struct follow *follow_lines_of(void **state, size_t n)
 {
@@ -109,6 +124,100 @@ static void a_copy_seen_while_it_is_still_empty_waits_for_its_bytes(void **state
     follow_settle(fo);
     assert_handed_over(fo, "a.log.1", "new\n");
     free(text);
+    follow_close(fo);
+}
+
+static void fill_the_copy(void *ctx)
+{
+    struct follow *fo = ctx;
+    char *text = numbered_lines(3000);
+    append(fo->uv, "a.log.1", text);
+    free(text);
+}
+
+/* Filled between the look at its size and the reading. */
+static void a_copy_filled_while_it_is_looked_at_waits_for_the_truncation(void **state)
+{
+    struct follow *fo = follow_lines_of(state, 3000);
+    write_file(fo->uv, "a.log.1", "");
+    follow_settle(fo);
+    after_empty_ctx = fo;
+    after_empty = fill_the_copy;
+    assert_int_equal(chmod(uvtest_path(fo->uv, "a.log.1"), 0640), 0);
+    follow_settle(fo);
+    assert_true(after_empty == NULL);
+    assert_string_equal(follow_text(fo, "a.log.1"), "");
+    truncate_file(fo->uv, "a.log");
+    append(fo->uv, "a.log", "new\n");
+    follow_settle(fo);
+    assert_handed_over(fo, "a.log.1", "new\n");
+    follow_close(fo);
+}
+
+/* a.log begins again. `n` bytes of it are read; then it has 3000, and is copied before anyone
+ * looks. */
+static struct follow *follow_copied_after(void **state, size_t n)
+{
+    struct follow *fo = follow_open(*state, "a.log*");
+    char *text = numbered_lines(3000);
+    write_file(fo->uv, "a.log", text);
+    follow_start(fo);
+    truncate_file(fo->uv, "a.log");
+    follow_settle(fo);
+    nth_found(fo, 0)->n = 0; /* from here on it is written down */
+    follow_write_at(fo->uv, "a.log", 0, text, n);
+    follow_settle(fo);
+    assert_int_equal(follow_file(fo, "a.log")->n, n);
+    tail_pause(fo->tail, true);
+    append(fo->uv, "a.log", text + n);
+    copy_file(fo->uv, "a.log", "a.log.1");
+    follow_settle(fo);
+    free(text);
+    return fo;
+}
+
+/* It is read on before it is truncated. */
+static void assert_read_on_and_handed_over(struct follow *fo)
+{
+    tail_pause(fo->tail, false);
+    follow_settle(fo);
+    assert_int_equal(nth_found(fo, 0)->n, 3000);
+    truncate_file(fo->uv, "a.log");
+    append(fo->uv, "a.log", "new\n");
+    follow_settle(fo);
+    assert_handed_over(fo, "a.log.1", "new\n");
+    follow_close(fo);
+}
+
+static void copied_when_nothing_of_it_had_been_read(void **state)
+{
+    assert_read_on_and_handed_over(follow_copied_after(state, 0));
+}
+
+static void copied_when_little_of_it_had_been_read(void **state)
+{
+    assert_read_on_and_handed_over(follow_copied_after(state, 102));
+}
+
+static void copied_and_truncated_when_nothing_of_it_had_been_read(void **state)
+{
+    struct follow *fo = follow_copied_after(state, 0);
+    truncate_file(fo->uv, "a.log");
+    append(fo->uv, "a.log", "new\n");
+    tail_pause(fo->tail, false);
+    follow_settle(fo);
+    assert_handed_over(fo, "a.log.1", "new\n");
+    follow_close(fo);
+}
+
+static void copied_and_truncated_when_little_of_it_had_been_read(void **state)
+{
+    struct follow *fo = follow_copied_after(state, 102);
+    truncate_file(fo->uv, "a.log");
+    append(fo->uv, "a.log", "new\n");
+    tail_pause(fo->tail, false);
+    follow_settle(fo);
+    assert_handed_over(fo, "a.log.1", "new\n");
     follow_close(fo);
 }
 
@@ -489,6 +598,11 @@ int main(void)
         UVTEST(the_same_without_any_event),
         UVTEST(a_copy_seen_while_it_grows_waits_for_the_truncation),
         UVTEST(a_copy_seen_while_it_is_still_empty_waits_for_its_bytes),
+        UVTEST(a_copy_filled_while_it_is_looked_at_waits_for_the_truncation),
+        UVTEST(copied_when_nothing_of_it_had_been_read),
+        UVTEST(copied_when_little_of_it_had_been_read),
+        UVTEST(copied_and_truncated_when_nothing_of_it_had_been_read),
+        UVTEST(copied_and_truncated_when_little_of_it_had_been_read),
         UVTEST(unread_bytes_are_read_from_the_copy_and_then_the_file_from_0),
         UVTEST(the_order_holds_also_when_the_owner_has_little_room),
         UVTEST(three_times_between_two_looks_with_renamed_copies),
