@@ -126,8 +126,8 @@ static void pop_used_chunks(struct spool *sp)
         pop_chunk(sp);
 }
 
-/* What is read from memory costs less than what is read from the file: while delivery goes well, who
- * puts waits a moment for it. */
+/* What is read from memory costs less than what is read from the file: while delivery goes well,
+ * who puts waits a moment for it. */
 static uint64_t held_until(const struct spool *sp, const struct chunk *c)
 {
     return pipeline_health(sp->pipeline) == HEALTH_OK ? c->full_ms + SPOOL_HOLD_MS : 0;
