@@ -61,7 +61,7 @@ $(BUILD)/tailrace: $(BUILD)/daemon/tailrace.o $(call obj,$(CLI_SRC)) $(DEV) $(LI
 $(BUILD)/lambda/bootstrap: $(BUILD)/daemon/bootstrap.o $(DEV) $(LIB)
 	@mkdir -p $(@D)
 ifeq ($(SAN),)
-	$(CC) $(LDFLAGS) -static-pie -Wl,--no-warnings -o $@ $^ \
+	$(CC) $(filter-out -pie,$(LDFLAGS)) -static-pie -Wl,--no-warnings -o $@ $^ \
 	  $(shell pkg-config --static --libs yaml-0.1 libpcre2-8 libcrypto 2>/dev/null)
 else
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)

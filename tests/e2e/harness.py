@@ -323,7 +323,7 @@ class Kinesalite:
             region_name="us-east-1",
             aws_access_key_id="test",
             aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}),
+            config=Config(retries={"total_max_attempts": 4}),
         )
 
     def create(self, stream, shards=2):
