@@ -61,7 +61,8 @@ static int send_all(struct lambda *l, struct str head, struct str body, struct e
             return err_set(e, ERR_BUSY, "send to %s: %s", l->host, strerror(errno));
         size_t of_head = min_size((size_t)sent, head.n), of_body = (size_t)sent - of_head;
         head = (struct str){head.p + of_head, head.n - of_head};
-        body = (struct str){body.p + of_body, body.n - of_body};
+        if (of_body > 0) /* of no body p is NULL */
+            body = (struct str){body.p + of_body, body.n - of_body};
     }
     return 0;
 }
@@ -106,7 +107,9 @@ static int receive_more(struct lambda *l, bool patient, struct err *e)
 static int read_line(struct lambda *l, size_t max, bool patient, struct str *line, struct err *e)
 {
     for (size_t looked = 0;;) {
-        struct str rest = {l->in.p + l->used, l->in.n - l->used};
+        struct str rest = {0}; /* before anything was received there is no l->in.p */
+        if (l->in.n > l->used)
+            rest = (struct str){l->in.p + l->used, l->in.n - l->used};
         const char *end = rest.n > looked ? memchr(rest.p + looked, '\n', rest.n - looked) : NULL;
         size_t n = end != NULL ? (size_t)(end - rest.p) : rest.n;
         if (n > max)
@@ -168,7 +171,7 @@ static bool take_id(struct str value, char id[LAMBDA_ID_MAX + 1])
     for (size_t i = 0; i < value.n; i++) {
         char c = value.p[i];
         bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-        if (!word && strchr("-_.=+:", c) == NULL)
+        if (!word && memchr("-_.=+:", c, 6) == NULL)
             return false;
     }
     memcpy(id, value.p, value.n);
@@ -263,7 +266,7 @@ static int read_chunks(struct lambda *l, struct err *e)
         if (rc != 0)
             return rc;
         for (digits = (struct str){line.p, 0}; digits.n < line.n; digits.n++)
-            if (strchr("; \t", line.p[digits.n]) != NULL)
+            if (memchr("; \t", line.p[digits.n], 3) != NULL)
                 break;
         if (!read_number(digits, 16, &n))
             return err_set(e, ERR_SYNTAX, "%s sends a chunk without a length", l->host);

@@ -261,6 +261,7 @@ static void answer_record(struct transform *t, const struct entry *entry, size_t
                           struct buf *answer)
 {
     struct transform_done *done = t->done;
+    t->full = false; /* also when it is not even base64 */
     bool made = decode(t, entry) && record_make(t, buf_str(&t->raw));
     if (made && t->out.n == 0) {
         done->dropped++;

@@ -208,7 +208,7 @@ bool record_make(struct transform *t, struct str data)
     buf_reset(&t->out);
     buf_reset(&t->keys);
     t->texts = 0;
-    t->mixed = t->full = false;
+    t->mixed = false;
     if (!kpl_is_aggregate(data))
         return make_data(t, data);
     struct kpl k;

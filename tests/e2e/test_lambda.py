@@ -3,6 +3,7 @@ answers held against a plain transformation in Python, and against what tailrace
 
 import base64
 import csv
+import datetime
 import io
 import json
 import random
@@ -104,10 +105,26 @@ def ask(api, datas, how="plain"):
 # --- what records become, by a plain transformation ------------------------------------------------
 
 
+TEXT, INTEGER, DECIMAL = r"[^|\r\n]*", r"\d+", r"-?\d+\.\d+"
+PLAIN = [r"\d+/\d+/\d\d \d+:\d\d", TEXT, INTEGER, TEXT, INTEGER, TEXT, INTEGER, DECIMAL, DECIMAL]
+
+
+def is_plain(cells):
+    """The made-up list has times that do not exist, empty cells, and line breaks in quotes."""
+    if len(cells) != len(PLAIN) or not all(map(re.fullmatch, PLAIN, cells)):
+        return False
+    try:
+        datetime.datetime.strptime(cells[0], crimes.TIME)
+    except ValueError:
+        return False
+    return True
+
+
 def pipe_rows():
     """The crime list as rows with pipes, the time written out; and what must become of each."""
     rows, wanted = [], []
-    for cells in list(csv.reader(io.StringIO(crimes.text("published" if crimes.published() else "made up"))))[1:]:
+    listed = crimes.text("published" if crimes.published() else "made up")
+    for cells in filter(is_plain, list(csv.reader(io.StringIO(listed)))[1:]):
         month, day, year, hour, minute = map(int, re.fullmatch(r"(\d+)/(\d+)/(\d+) (\d+):(\d+)", cells[0]).groups())
         at = f"{2000 + year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:00"
         rows.append("|".join([at, *cells[1:]]).encode())
@@ -128,6 +145,7 @@ def pipe_rows():
                 "crime_day": at[8:10],
             }
         )
+    assert len(rows) > 0.9 * crimes.ROWS
     return rows, wanted
 
 

@@ -524,6 +524,26 @@ static void a_record_without_room_fails_and_a_smaller_one_behind_it_does_not(voi
     assert_in_range(failed, 1000, 2199);
 }
 
+static void what_fails_behind_a_record_without_room_says_why_itself(void **state)
+{
+    (void)state;
+    struct buf grows;
+    buf_init(&grows, MIB);
+    buf_puts(&grows, "{\"a name that comes twenty times, and in the record only once\":{\"a\":0");
+    for (unsigned i = 1; i < 20; i++)
+        buf_printf(&grows, ",\"%c\":1", 'a' + (int)i);
+    buf_puts(&grows, "}}");
+    open_with(EVENTS, 1000);
+    give("1", buf_cstr(&grows));
+    want("1", "ProcessingFailed", buf_cstr(&grows), NULL);
+    buf_release(&grows);
+    buf_puts(&event, ",{\"recordId\":\"2\",\"data\":\"*\"}");
+    buf_puts(&wanted, ",{\"recordId\":\"2\",\"result\":\"ProcessingFailed\",\"data\":\"*\"}");
+    run();
+    assert_int_equal(done.failed, 2);
+    assert_int_equal(done.no_room, 1);
+}
+
 static void an_answer_that_could_not_even_fail_all_is_an_error(void **state)
 {
     (void)state;
@@ -629,6 +649,7 @@ int main(void)
         cmocka_unit_test_teardown(nesting_without_end_is_refused, forget),
         cmocka_unit_test_teardown(a_record_without_room_fails_and_a_smaller_one_behind_it_does_not,
                                   forget),
+        cmocka_unit_test_teardown(what_fails_behind_a_record_without_room_says_why_itself, forget),
         cmocka_unit_test_teardown(an_answer_that_could_not_even_fail_all_is_an_error, forget),
         cmocka_unit_test_teardown(an_event_of_six_megabytes_that_grows_is_answered_within_six,
                                   forget),
