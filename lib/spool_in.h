@@ -86,9 +86,11 @@ static inline uint64_t spool_floor(const struct spool *sp)
     return sp->sync_ms == SPOOL_SYNC_NEVER ? sp->state.saved : sp->synced_state.saved;
 }
 
+/* None at all may be left when syncing begins: what no sync covers yet may be more than a lap. */
 static inline uint64_t spool_room(const struct spool *sp)
 {
-    return sp->log.capacity - (sp->end - spool_floor(sp));
+    uint64_t used = sp->end - spool_floor(sp);
+    return used < sp->log.capacity ? sp->log.capacity - used : 0;
 }
 
 /* What a record of the largest size may need, with the rest of a lap that it does not fit into. */

@@ -233,6 +233,44 @@ static void a_new_policy_counts_from_the_next_write(void **state)
     assert_true(spool_safe(t->sp, SPOOL_DURABLE) == spool_end(t->sp));
 }
 
+/* What lies in the file was never synced, and so neither was a state: until one is, there is no room
+ * behind it. */
+static void a_full_file_stays_full_when_it_is_synced_from_now_on(void **state)
+{
+    struct t *t = *state;
+    enum spool_put last = SPOOL_OK;
+    unsigned n = 0;
+    spool_set_sync(t->sp, SPOOL_SYNC_NEVER);
+    for (unsigned i = 0; i < 300; i++) { /* more than a lap */
+        put_many(t, 10000 + i, 1, NULL);
+        t->f.now.mono_ms += 500;
+        settle(t);
+    }
+    fakes_forget_log(&t->f);
+    spool_pause(t->sp, true);
+    t->f.now.mono_ms += SPOOL_SAVE_MS;
+    turn_and_write(t);
+    for (unsigned i = 0; i < 1000 && last != SPOOL_FULL; i++) {
+        n += put_many(t, n, 1, &last);
+        turn_and_write(t);
+        t->f.now.mono_ms += SPOOL_HOLD_MS;
+    }
+    assert_int_equal(last, SPOOL_FULL);
+    spool_set_sync(t->sp, 20);
+    assert_int_equal(put(t, "k", "one too many"), SPOOL_FULL);
+    spool_pause(t->sp, false);
+    settle(t);
+    expect_sent(t, 0, n);
+    assert_null(spool_failed(t->sp));
+    for (unsigned i = 0; i < 3; i++) { /* a state is synced, and there is room again */
+        turn_and_write(t);
+        t->f.now.mono_ms += SPOOL_SAVE_MS;
+    }
+    assert_int_equal(put_many(t, n, 20, &last), 20);
+    settle(t);
+    expect_sent(t, 0, n + 20);
+}
+
 static void an_idle_spool_asks_for_nothing(void **state)
 {
     struct t *t = *state;
@@ -745,6 +783,7 @@ int main(void)
         TEST(a_stop_in_good_order_leaves_nothing_to_look_for),
         TEST(full_memory_is_over_after_the_write),
         TEST(what_is_not_read_yet_stays_in_memory_while_all_is_well),
+        TEST(a_full_file_stays_full_when_it_is_synced_from_now_on),
         TEST(a_full_file_waits_for_delivery),
         TEST(a_full_ring_costs_nothing_but_reading_back),
         TEST(the_oldest_are_dropped_and_counted),
