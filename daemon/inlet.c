@@ -43,6 +43,17 @@ static void set_home(struct inlet *in)
     in->home.rng = pipeline_rng(p);
 }
 
+bool inlet_check(const struct config_source *c, struct err *e)
+{
+    struct inlet_names names;
+    if (c->socket.path == NULL)
+        return true;
+    if (inlet_names_find(&names, &c->socket, e) != 0)
+        return false;
+    inlet_names_release(&names);
+    return true;
+}
+
 static struct listen_allow allow_of(const struct inlet_names *n)
 {
     return (struct listen_allow){
@@ -219,7 +230,7 @@ void inlets_turn(struct service *s, struct now now)
  * made room since. */
 static bool is_due(const struct inlet *in)
 {
-    return (in->full || !list_empty(&in->blocked)) && spool_has_room(in->home.spool);
+    return (in->full || !list_empty(&in->blocked)) && inlet_has_room(in);
 }
 
 uint64_t inlets_answer(struct service *s, struct now now)

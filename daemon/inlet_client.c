@@ -18,6 +18,7 @@ static void visitor_free(struct visitor *v)
     list_del(&v->link);
     list_del(&v->wait);
     list_del(&v->ack);
+    v->inlet->gone -= v->gone;
     client_release(&v->client);
     free(v);
 }
@@ -69,11 +70,24 @@ static void expect(struct visitor *v)
     listen_owes(v->connection, client_is_waiting(c));
 }
 
+/* How far the spool is safe, as the source says. */
+static uint64_t safe_for(const struct inlet *in)
+{
+    return spool_safe(in->home.spool,
+                      in->config->socket.ack == ACK_DURABLE ? SPOOL_DURABLE : SPOOL_DELIVERED);
+}
+
+/* A frame without a record may be safe at once, and then nothing moves that would say so later. */
+static bool answer(struct visitor *v)
+{
+    return client_acknowledge(&v->client, safe_for(v->inlet)) && give_answers(v);
+}
+
 static void settle(struct visitor *v, enum client_result result)
 {
     struct inlet *in = v->inlet;
     list_del(&v->wait);
-    if (result == CLIENT_BREAK || !give_answers(v)) {
+    if (result == CLIENT_BREAK || !answer(v)) {
         break_off(v, "no memory for what it sends, or for its answers");
         return;
     }
@@ -95,10 +109,23 @@ static void settle(struct visitor *v, enum client_result result)
 
 /* ---- what the device tells ---- */
 
+/* Those who left something behind take memory as those who are here do, and as many may. */
+static bool has_place(struct inlet *in)
+{
+    uint64_t held;
+    if (in->gone < in->config->socket.max_clients)
+        return true;
+    if (log_limit(&in->trouble, uv_now(&in->service->loop), COMPLAIN_EVERY_MS, &held))
+        log_warn(log_msg("a client is turned away: what max_clients others have left behind waits "
+                         "for room in the spool"),
+                 log_s("source", in->name), log_u("held_back", held));
+    return false;
+}
+
 void *inlet_opened(void *inlet, struct listen_client *c, const struct listen_peer *peer)
 {
     struct inlet *in = inlet;
-    struct visitor *v = calloc(1, sizeof *v);
+    struct visitor *v = has_place(in) ? calloc(1, sizeof *v) : NULL;
     if (v == NULL)
         return NULL;
     const struct client_peer known = {.pid = peer->pid, .uid = peer->uid, .gid = peer->gid};
@@ -136,6 +163,8 @@ void inlet_closed(void *inlet, void *visitor)
     list_del(&v->ack);
     bool owed = !v->inlet->home.answers && !list_empty(&v->wait);
     v->ended = true;
+    v->gone = owed;
+    v->inlet->gone += owed;
     if (!owed)
         visitor_free(v);
 }
@@ -155,8 +184,7 @@ bool inlet_datagram(void *inlet, const struct listen_peer *peer, struct str byte
 
 void inlet_acknowledge(struct inlet *in)
 {
-    enum spool_mark mark = in->config->socket.ack == ACK_DURABLE ? SPOOL_DURABLE : SPOOL_DELIVERED;
-    uint64_t safe = spool_safe(in->home.spool, mark);
+    uint64_t safe = safe_for(in);
     if (safe == in->told_safe)
         return;
     in->told_safe = safe;
@@ -191,10 +219,10 @@ void inlet_resume(struct inlet *in, struct now now)
         if (listen_waiting(v->connection) < CLIENT_ANSWERS_MAX)
             try_again(v, now);
     }
-    for (unsigned n = 0;
-         n < INLET_RESUMED_TURN && !list_empty(&in->blocked) && spool_has_room(in->home.spool); n++)
+    for (unsigned n = 0; n < INLET_RESUMED_TURN && !list_empty(&in->blocked) && inlet_has_room(in);
+         n++)
         try_again(VISITOR(in->blocked.next, wait), now);
-    if (in->full && spool_has_room(in->home.spool)) {
+    if (in->full && inlet_has_room(in)) {
         in->full = false;
         listen_pause_all(in->listen, false);
     }
@@ -202,8 +230,15 @@ void inlet_resume(struct inlet *in, struct now now)
 
 void inlet_forget(struct inlet *in)
 {
+    uint64_t bytes = 0;
     LIST_FOR(it, save, &in->visitors)
     {
-        visitor_free(VISITOR(it, link));
+        struct visitor *v = VISITOR(it, link);
+        bytes += v->client.held.n - v->client.held_at;
+        visitor_free(v);
     }
+    if (bytes > 0)
+        log_warn(log_msg("what clients had sent and the spool had no room for is gone with the "
+                         "socket"),
+                 log_s("source", in->name), log_u("bytes", bytes));
 }

@@ -31,6 +31,7 @@ struct inlet {
     struct client datagrams; /* the one client of a datagram socket */
     bool full;               /* a datagram found no room */
     uint64_t told_safe;
+    uint64_t gone; /* visitors without a connection, whose bytes wait for room */
     struct log_limit trouble;
 };
 
@@ -41,7 +42,16 @@ struct visitor {
     struct client client;
     uint64_t frames; /* its client had begun when it was last looked at */
     bool ended;      /* no more bytes will come */
+    bool gone;       /* counted in inlet.gone */
 };
+
+/* Whether one that waits for room may go on. After a failure nothing more is taken of those who are
+ * answered. */
+static inline bool inlet_has_room(const struct inlet *in)
+{
+    return spool_has_room(in->home.spool) &&
+           (!in->home.answers || spool_failed(in->home.spool) == NULL);
+}
 
 /* inlet_peer.c: what the names stand for now. */
 struct inlet_names {

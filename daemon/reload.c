@@ -1,8 +1,9 @@
 /* SIGHUP: build new, check, swap, tell, free old. On any error the old configuration stays, whole.
  *
  * First everything that can fail is made, and nothing running is touched: the new configuration,
- * the new streams, a compiled shape for every source, and new sources for those that are new, or
- * look at other files, or feed another stream. Then the swap, which cannot fail:
+ * the new streams, a compiled shape for every source, the users and groups that sockets name, and
+ * new sources for those that are new, or look at other files, or feed another stream. Then the
+ * swap, which cannot fail:
  *   streams   kept ones take the new options; removed ones drain and close
  *   sources   kept ones take the new shape from their next record on, and keep their position;
  *             others are closed; a source that was closed and made anew goes on from its delivered
@@ -64,7 +65,7 @@ static bool make_shapes(struct service *s, struct plan *p, struct err *e)
     }
     for (size_t i = 0; i < p->config->sources_n; i++) {
         p->shapes[i] = source_shape(s, &p->config->sources[i].shape, e);
-        if (p->shapes[i] == NULL)
+        if (p->shapes[i] == NULL || !inlet_check(&p->config->sources[i], e))
             return false;
     }
     return true;
@@ -141,6 +142,8 @@ static void swap_streams(struct service *s, const struct config *config)
         if (c == NULL) {
             st->leaving = true;
             pipeline_drain(st->pipeline, true);
+            if (st->spool != NULL)
+                spool_finish(st->spool);
             continue;
         }
         if (st->spool != NULL)

@@ -141,7 +141,7 @@ static uint64_t pump_streams(struct service *s, struct now now)
         next = min_u64(next, pipeline_pump(st->pipeline, now));
         next = min_u64(next, spooling_turn(st, now)); /* and to the disk what was delivered */
         if (st->leaving && pipeline_empty(st->pipeline) && spooling_is_over(st) &&
-            list_empty(pipeline_moved(st->pipeline)))
+            spooling_is_quiet(st) && list_empty(pipeline_moved(st->pipeline)))
             stream_close(st);
     }
     return next;

@@ -54,6 +54,7 @@ struct stream {
     struct spool *spool; /* NULL: no socket feeds it, nor has left anything behind */
     struct spoolfile *spoolfile;
     struct lag spool_lag;
+    bool spool_told; /* that it has failed */
     bool paused;  /* by its pipeline */
     bool leaving; /* no longer configured: drains, then closes */
     struct log_limit trouble;
@@ -213,12 +214,16 @@ bool saving_done(const struct service *s);               /* nothing new, nothing
 bool spooling_open(struct stream *st, const struct config *config, const struct config_stream *c,
                    struct err *e);
 uint64_t spooling_turn(struct stream *st, struct now now);
-bool spooling_is_over(const struct stream *st); /* nothing in it waits for delivery */
+bool spooling_is_over(const struct stream *st);  /* nothing in it waits for delivery */
+bool spooling_is_quiet(const struct stream *st); /* finished, and nothing waits for the disk */
+void spooling_report(struct service *s);         /* spools that no stream has */
 
 /* inlet.c */
 struct inlet;
 struct inlet *inlet_new(struct service *s, const struct config_source *c, struct stream *st,
                         struct shape *shape, struct err *e);
+/* Whether the users and groups that it names exist. */
+bool inlet_check(const struct config_source *c, struct err *e);
 void inlet_reshape(struct inlet *in, const struct config_source *c, struct shape *shape);
 bool inlet_is_kept(const struct inlet *in, const struct config_source *c);
 void inlet_steer(struct inlet *in);

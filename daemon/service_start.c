@@ -214,6 +214,7 @@ struct service *service_new(struct config *config, const struct service_options 
         service_load_creds(s, service_now(s));
         if (open_streams(s, e) && open_sources(s, e)) {
             activation_report(&s->activation);
+            spooling_report(s);
             return s;
         }
     }

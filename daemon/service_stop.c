@@ -148,8 +148,7 @@ static bool spools_are_quiet(struct service *s)
 {
     LIST_FOR(it, save, &s->streams)
     {
-        const struct stream *st = CONTAINER_OF(it, struct stream, link);
-        if (st->spool != NULL && !spool_is_quiet(st->spool))
+        if (!spooling_is_quiet(CONTAINER_OF(it, struct stream, link)))
             return false;
     }
     return true;

@@ -7,6 +7,7 @@
  * that a signal has interrupted. */
 #include "daemon/spoolfile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -306,6 +307,31 @@ bool spoolfile_exists(int state_dir_fd, const char *stream)
     struct stat st;
     snprintf(path, sizeof path, "%s/%s%s", SPOOLFILE_DIR, stream, SPOOLFILE_SUFFIX);
     return fstatat(state_dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void tell_name(const char *name, void (*each)(void *ctx, const char *stream), void *ctx)
+{
+    char stream[NAME_SIZE];
+    size_t n = strlen(name), suffix = strlen(SPOOLFILE_SUFFIX);
+    if (n <= suffix || n >= sizeof stream || strcmp(name + n - suffix, SPOOLFILE_SUFFIX) != 0)
+        return;
+    memcpy(stream, name, n - suffix);
+    stream[n - suffix] = '\0';
+    each(ctx, stream);
+}
+
+void spoolfile_each(int state_dir_fd, void (*each)(void *ctx, const char *stream), void *ctx)
+{
+    int fd = openat(state_dir_fd, SPOOLFILE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        tell_name(entry->d_name, each, ctx);
+    closedir(dir);
 }
 
 uint64_t spoolfile_capacity(const struct spoolfile *f)

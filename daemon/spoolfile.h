@@ -37,6 +37,8 @@ struct spoolfile *spoolfile_open(uv_loop_t *loop, int state_dir_fd, const char *
                                  struct err *e);
 /* Whether the stream has one, of whatever kind. */
 bool spoolfile_exists(int state_dir_fd, const char *stream);
+/* The names of the streams that have one. */
+void spoolfile_each(int state_dir_fd, void (*each)(void *ctx, const char *stream), void *ctx);
 uint64_t spoolfile_capacity(const struct spoolfile *f);
 const char *spoolfile_path(const struct spoolfile *f); /* in the state directory */
 

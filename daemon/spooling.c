@@ -29,10 +29,17 @@ static void on_written(void *ctx, const struct err *e)
 {
     struct stream *st = ctx;
     spool_wrote(st->spool, e);
-    if (e == NULL)
+}
+
+/* A write, a sync, or what was read back. */
+static void tell_failure(struct stream *st)
+{
+    const char *why = spool_failed(st->spool);
+    if (why == NULL || st->spool_told)
         return;
+    st->spool_told = true;
     log_error(log_msg("the spool has failed: nothing more is acknowledged until a restart"),
-              log_s("stream", st->name), log_s("why", e->text));
+              log_s("stream", st->name), log_s("why", why));
     service_status(st->service);
 }
 
@@ -66,22 +73,39 @@ bool spooling_open(struct stream *st, const struct config *config, const struct 
                    struct err *e)
 {
     struct service *s = st->service;
-    if (st->spool != NULL ||
-        (!is_fed(config, c) && !spoolfile_exists(s->statedir.dir_fd, st->name)))
+    bool wanted = is_fed(config, c) && !s->options.once;
+    if (st->spool != NULL || (!wanted && !spoolfile_exists(s->statedir.dir_fd, st->name)))
         return true;
     const struct spool_ops ops = {
         .ctx = st, .write = do_write, .read = do_read, .notice = on_notice};
     const struct spool_options o = {.record_max = SPOOLED_RECORD_MAX, .sync_ms = c->sync_ms};
-    st->spoolfile =
-        spoolfile_open(&s->loop, s->statedir.dir_fd, st->name, c->spool_bytes, on_written, st, e);
+    if (st->spoolfile == NULL)
+        st->spoolfile = spoolfile_open(&s->loop, s->statedir.dir_fd, st->name, c->spool_bytes,
+                                       on_written, st, e);
     if (st->spoolfile == NULL)
         return false;
     struct spool_report report = {0};
-    st->spool = spool_new(&o, &ops, st->pipeline, e);
-    if (st->spool == NULL || spool_recover(st->spool, &report, e) != 0)
+    struct spool *spool = spool_new(&o, &ops, st->pipeline, e);
+    if (spool == NULL || spool_recover(spool, &report, e) != 0) {
+        spool_free(spool); /* the file stays open, for another try or until the stream closes */
         return false;
+    }
+    st->spool = spool;
     tell_found(st, &report);
     return true;
+}
+
+static void tell_orphan(void *service, const char *stream)
+{
+    if (stream_find(service, stream) == NULL)
+        log_warn(log_msg("a spool belongs to no stream of the configuration: what it may hold is "
+                         "not delivered"),
+                 log_s("stream", stream));
+}
+
+void spooling_report(struct service *s)
+{
+    spoolfile_each(s->statedir.dir_fd, tell_orphan, s);
 }
 
 uint64_t spooling_turn(struct stream *st, struct now now)
@@ -90,6 +114,7 @@ uint64_t spooling_turn(struct stream *st, struct now now)
         return UINT64_MAX;
     struct origin *o = spool_origin(st->spool);
     uint64_t read_at = o->read_at, next = spool_turn(st->spool, now);
+    tell_failure(st);
     lag_seen(&st->spool_lag, spool_end(st->spool), o->delivered, now.mono_ms);
     list_del(&o->moved); /* no checkpoint tells of it: the spool does, itself */
     return o->read_at != read_at ? now.mono_ms : next; /* the pipeline has something to do */
@@ -98,4 +123,9 @@ uint64_t spooling_turn(struct stream *st, struct now now)
 bool spooling_is_over(const struct stream *st)
 {
     return st->spool == NULL || spool_is_empty(st->spool);
+}
+
+bool spooling_is_quiet(const struct stream *st)
+{
+    return st->spool == NULL || spool_is_quiet(st->spool);
 }

@@ -16,10 +16,11 @@ static bool read_id(const char *text, uint32_t *id)
 {
     uint64_t v = 0;
     size_t n = strlen(text);
-    for (size_t i = 0; i < n && i < 11; i++)
-        v = text[i] >= '0' && text[i] <= '9' ? v * 10 + (uint64_t)(text[i] - '0') : UINT32_MAX;
+    for (size_t i = 0; i < n && i < 10; i++)
+        v = v * 10 + (uint64_t)(text[i] - '0');
     *id = (uint32_t)v;
-    return n > 0 && v < UINT32_MAX; /* the last one stands for "none" */
+    /* the last one stands for "none" */
+    return n > 0 && n <= 10 && strspn(text, "0123456789") == n && v < UINT32_MAX;
 }
 
 static void build_ids(struct complaints *bad, const struct section *s, const char *option,

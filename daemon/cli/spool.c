@@ -22,6 +22,7 @@
 
 #include "daemon/spoolfile.h"
 #include "lib/base64.h"
+#include "lib/client.h"
 #include "lib/json.h"
 
 #define BAD          1 /* damaged; or not done */
@@ -230,17 +231,16 @@ static void put_member(struct buf *b, const char *name, struct str value)
     json_put_string(b, value);
 }
 
-/* A dead letter's key is its source, a NUL and the reason (client.h). */
+/* A dead letter of a client's says its source and the reason (client.h). */
 static void put_key(struct buf *b, const struct spoollog_record *rec)
 {
-    const char *nul = rec->key.n > 0 ? memchr(rec->key.p, '\0', rec->key.n) : NULL;
-    if (rec->kind != SPOOLLOG_DEAD || nul == NULL) {
+    struct str source, reason;
+    if (rec->kind != SPOOLLOG_DEAD || !client_dead_key(rec->key, &source, &reason)) {
         put_member(b, rec->kind == SPOOLLOG_DEAD ? "reason" : "key", rec->key);
         return;
     }
-    size_t n = (size_t)(nul - rec->key.p);
-    put_member(b, "source", (struct str){rec->key.p, n});
-    put_member(b, "reason", (struct str){nul + 1, rec->key.n - n - 1});
+    put_member(b, "source", source);
+    put_member(b, "reason", reason);
 }
 
 static void put_json(struct buf *b, const struct spoolread_item *item)

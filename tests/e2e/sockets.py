@@ -13,8 +13,8 @@ class Client:
 
     def __init__(self, path, length32=False, timeout=20):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(str(path))  # which waits while the kernel's queue is full
         self.socket.settimeout(timeout * harness.PATIENCE)
-        self.socket.connect(str(path))
         self.length32 = length32
         self.sent = 0
         self.ok = 0

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import socket
 import stat
@@ -235,6 +236,18 @@ def test_the_leftovers_of_a_removed_socket_are_delivered(served, fake, path, tmp
     arrived(fake, numbered(100))
 
 
+def test_a_spool_without_a_stream_is_told(served, fake, path):
+    fake.fault = faults.DropBeforeReading()
+    d = served(ack="durable")
+    Client(path).send(b"x").wait_ok()
+    d.kill()
+    fake.fault = None
+    spool = d.state / "spool" / "s.spool"
+    spool.rename(spool.with_name("gone.spool"))
+    d.start()
+    assert "stream=gone" in d.wait_log("a spool belongs to no stream")
+
+
 # A full spool.
 
 
@@ -376,6 +389,74 @@ def test_a_reload_adds_moves_and_removes_sockets(served, fake, path, tmp_path):
     d.reload()
     wait_until(lambda: not other.exists())
     assert sorted(fake.data("s")) == [b"first", b"other", b"second"]
+
+
+@pytest.mark.parametrize("ack", ["durable", "delivered"])
+def test_a_frame_without_a_record_is_ok_though_nothing_else_moves(served, path, ack):
+    served(ack=ack, format="json", split_arrays=True)
+    Client(path).send(b"[]").wait_ok().send(b"[]").end()
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace to make a sync fail")
+def test_clients_of_a_failed_spool_wait_without_costing_anything(served, path):
+    d = served(ack="durable")
+    c = Client(path).send(b"one").wait_ok()
+    inject = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]
+    command = ["strace", "-f", "-p", str(d.process.pid), "-o", os.devnull, *inject]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+        wait_until(lambda: b"attached" in tracer.stderr.readline())
+        c.send(b"two")
+        d.wait_log("the spool has failed")
+        tracer.terminate()
+    c.send(b"three")
+    time.sleep(0.2)
+    before = cpu_seconds(d.process.pid)
+    time.sleep(1)
+    assert cpu_seconds(d.process.pid) - before < 0.2
+
+
+def resident_kib(d):
+    with open(f"/proc/{d.process.pid}/status") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1])
+
+
+def test_half_lines_of_clients_that_have_left_are_bounded_while_the_spool_is_full(
+    served, fake, path
+):
+    fake.fault = faults.DropBeforeReading()
+    d = served(streams=SMALL, max_clients=10)
+    flood = Client(path)
+    flood.socket.settimeout(1)
+    with pytest.raises(TimeoutError):
+        while True:
+            flood.send(*big(100))
+    before = resident_kib(d)
+    for _ in range(1000):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+            s.connect(str(path))
+            try:
+                s.sendall(b"y" * 60000)
+                s.shutdown(socket.SHUT_WR)
+                s.settimeout(0.02)
+                s.recv(1)
+            except OSError:
+                pass
+    assert resident_kib(d) - before < 16 * 1024
+
+
+@pytest.mark.parametrize("option", [{"group": "no-such-group"}, {"allow": {"users": ["nobody-9"]}}])
+def test_a_reload_that_names_nobody_changes_nothing(served, fake, path, option):
+    d = served(ack="delivered")
+    d.settings["sources"]["events"].update(option)
+    d.reload()
+    d.wait_log("not reloaded")
+    Client(path).send(b"one").wait_ok()
 
 
 # Bad input.

@@ -79,7 +79,7 @@ def path(tmp_path):
 
 
 def test_a_good_spool_is_told_and_dumped(path):
-    made = Maker().put(b"one").put(b"two\0\xff").put(b"raw", key=b"src\0no good", kind=KIND_DEAD)
+    made = Maker().put(b"one").put(b"two\0\xff").put(b"raw", key=b"\0src\0no good\0", kind=KIND_DEAD)
     made.save(path)
     before = path.read_bytes()
     status, out, err = tool("spool", "check", path)

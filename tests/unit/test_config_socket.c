@@ -165,6 +165,9 @@ static void who_may_write_is_numbers_and_names(void **state)
     (void)state;
     assert_told(SOCKET "    allow: {uids: [app]}\n",
                 "x.yaml:7:13: sources.s.allow.uids: \"app\" is not a number of 0 to 4294967294");
+    assert_told(SOCKET "    allow: {uids: [000000001000abc]}\n",
+                "x.yaml:7:13: sources.s.allow.uids: \"000000001000abc\" is not a number of 0 to "
+                "4294967294");
     assert_told(SOCKET "    allow: {gids: [4294967295]}\n",
                 "x.yaml:7:13: sources.s.allow.gids: \"4294967295\" is not a number of 0 to "
                 "4294967294");

@@ -233,8 +233,8 @@ static void a_new_policy_counts_from_the_next_write(void **state)
     assert_true(spool_safe(t->sp, SPOOL_DURABLE) == spool_end(t->sp));
 }
 
-/* What lies in the file was never synced, and so neither was a state: until one is, there is no room
- * behind it. */
+/* What lies in the file was never synced, and so neither was a state: until one is, there is no
+ * room behind it. */
 static void a_full_file_stays_full_when_it_is_synced_from_now_on(void **state)
 {
     struct t *t = *state;
