@@ -95,6 +95,8 @@ static size_t frame_max(const struct client *c)
 
 static void pass(struct run *r, size_t n)
 {
+    if (n == 0)
+        return; /* the rest may be nothing, and nowhere */
     r->rest.p += n;
     r->rest.n -= n;
 }
