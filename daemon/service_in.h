@@ -54,7 +54,9 @@ struct stream {
     struct spool *spool; /* NULL: no socket feeds it, nor has left anything behind */
     struct spoolfile *spoolfile;
     struct lag spool_lag;
-    bool spool_told; /* that it has failed */
+    bool spool_told;     /* that it has failed */
+    uint64_t drops_told; /* of stats.spool_dropped */
+    struct log_limit drops;
     bool paused;  /* by its pipeline */
     bool leaving; /* no longer configured: drains, then closes */
     struct log_limit trouble;

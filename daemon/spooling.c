@@ -108,6 +108,20 @@ void spooling_report(struct service *s)
     spoolfile_each(s->statedir.dir_fd, tell_orphan, s);
 }
 
+/* At once, then now and then; UINT64_MAX: nothing is left to tell. */
+static uint64_t tell_drops(struct stream *st, struct now now)
+{
+    uint64_t dropped = pipeline_stats(st->pipeline)->spool_dropped, held;
+    if (dropped == st->drops_told)
+        return UINT64_MAX;
+    if (!log_limit(&st->drops, now.mono_ms, COMPLAIN_EVERY_MS, &held))
+        return st->drops.next_ms;
+    log_warn(log_msg("records were dropped: the spool is full"), log_s("stream", st->name),
+             log_u("records", dropped - st->drops_told), log_u("so_far", dropped));
+    st->drops_told = dropped;
+    return UINT64_MAX;
+}
+
 uint64_t spooling_turn(struct stream *st, struct now now)
 {
     if (st->spool == NULL)
@@ -115,6 +129,7 @@ uint64_t spooling_turn(struct stream *st, struct now now)
     struct origin *o = spool_origin(st->spool);
     uint64_t read_at = o->read_at, next = spool_turn(st->spool, now);
     tell_failure(st);
+    next = min_u64(next, tell_drops(st, now));
     lag_seen(&st->spool_lag, spool_end(st->spool), o->delivered, now.mono_ms);
     list_del(&o->moved); /* no checkpoint tells of it: the spool does, itself */
     return o->read_at != read_at ? now.mono_ms : next; /* the pipeline has something to do */

@@ -303,6 +303,8 @@ def test_what_is_dropped_is_counted_exactly(served, fake, path, policy):
     dropped = int(totals.split("spool_dropped=")[1].split()[0])
     assert dropped > 1000
     assert len(fake.data("s")) + dropped == 4000
+    told = [line for line in d.lines if "records were dropped" in line]
+    assert 1 <= len(told) <= 10, "told at a bounded rate"
     assert set(fake.data("s")) <= set(records)
     assert len(set(fake.data("s"))) == len(fake.data("s"))
 
@@ -414,11 +416,16 @@ def test_clients_of_a_failed_spool_wait_without_costing_anything(served, path):
         c.send(b"two")
         d.wait_log("the spool has failed")
         tracer.terminate()
+    wait_until(lambda: any("nothing is acknowledged" in m for m in d.messages), what="the status")
     c.send(b"three")
     time.sleep(0.2)
     before = cpu_seconds(d.process.pid)
     time.sleep(1)
     assert cpu_seconds(d.process.pid) - before < 0.2
+    c.socket.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        c.hear()
+    assert c.ok == 1
 
 
 def resident_kib(d):
