@@ -230,7 +230,7 @@ void inlets_turn(struct service *s, struct now now)
  * made room since. */
 static bool is_due(const struct inlet *in)
 {
-    return (in->full || !list_empty(&in->blocked)) && inlet_has_room(in);
+    return (in->full || !list_empty(&in->blocked)) && client_has_room(&in->home);
 }
 
 uint64_t inlets_answer(struct service *s, struct now now)

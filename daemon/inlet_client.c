@@ -219,10 +219,10 @@ void inlet_resume(struct inlet *in, struct now now)
         if (listen_waiting(v->connection) < CLIENT_ANSWERS_MAX)
             try_again(v, now);
     }
-    for (unsigned n = 0; n < INLET_RESUMED_TURN && !list_empty(&in->blocked) && inlet_has_room(in);
+    for (unsigned n = 0; n < INLET_RESUMED_TURN && !list_empty(&in->blocked) && client_has_room(&in->home);
          n++)
         try_again(VISITOR(in->blocked.next, wait), now);
-    if (in->full && inlet_has_room(in)) {
+    if (in->full && client_has_room(&in->home)) {
         in->full = false;
         listen_pause_all(in->listen, false);
     }

@@ -45,14 +45,6 @@ struct visitor {
     bool gone;       /* counted in inlet.gone */
 };
 
-/* Whether one that waits for room may go on. After a failure nothing more is taken of those who are
- * answered. */
-static inline bool inlet_has_room(const struct inlet *in)
-{
-    return spool_has_room(in->home.spool) &&
-           (!in->home.answers || spool_failed(in->home.spool) == NULL);
-}
-
 /* inlet_peer.c: what the names stand for now. */
 struct inlet_names {
     uid_t owner;

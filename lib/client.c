@@ -264,6 +264,22 @@ enum client_result client_end(struct client *c, struct now now)
     return go_on(c, now, (struct str){0}, true);
 }
 
+bool client_has_room(const struct client_home *home)
+{
+    const struct spool *sp = home->spool;
+    if (spool_failed(sp) != NULL && home->answers)
+        return false;
+    switch (home->on_full) {
+    case CLIENT_DROP_NEWEST:
+        return spool_has_memory(sp);
+    case CLIENT_DROP_OLDEST: /* until it is refused, nobody makes room for it */
+        return spool_makes_room(sp) ? spool_has_room(sp) : spool_has_memory(sp);
+    case CLIENT_BLOCK:
+        break;
+    }
+    return spool_has_room(sp);
+}
+
 bool client_is_unfinished(const struct client *c)
 {
     return c->held.n > 0 || c->skip > 0 || c->framer.skipping;

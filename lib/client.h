@@ -6,8 +6,8 @@
  * of one socket share a struct client_home, which says what frames become.
  *
  *   CLIENT_GO_ON  go on reading
- *   CLIENT_WAIT   stop reading: the spool has no room, or too many answers wait. client_resume,
- *                 when that may have changed, goes on with what is held
+ *   CLIENT_WAIT   stop reading: the spool has no room, or too many answers wait. client_resume
+ *                 goes on with what is held, when answers were taken, or client_has_room says so
  *   CLIENT_BREAK  hang up: out of memory, or of what unfinished frames may take
  *
  * Frames. newline: a line, its LF and a CR before it left off; empty lines are nothing. length32:
@@ -108,6 +108,9 @@ enum client_result client_feed(struct client *c, struct now now, struct str byte
 enum client_result client_resume(struct client *c, struct now now);
 /* No more bytes will come. GO_ON: all is dealt with; WAIT: call it again. */
 enum client_result client_end(struct client *c, struct now now);
+/* Whether one that waits for the spool would get further now. A full file is room enough for a
+ * policy that drops; a turn that finds it false need not ask again before something has moved. */
+bool client_has_room(const struct client_home *home);
 /* Whether it owes the rest of a frame. */
 bool client_is_unfinished(const struct client *c);
 

@@ -147,10 +147,11 @@ static bool has_chunk(const struct spool *sp)
 static uint64_t memory_deadline(struct spool *sp)
 {
     const struct chunk *oldest = &sp->chunks[sp->first];
-    if (!sp->wants_memory || sp->failed || sp->chunks_n < SPOOL_CHUNKS || !is_written(sp, oldest))
+    if (has_chunk(sp))
+        sp->wants_memory = false;
+    if (!sp->wants_memory || sp->failed || !is_written(sp, oldest))
         return NEVER;
-    uint64_t until = held_until(sp, oldest);
-    return until > sp->now_ms ? until : NEVER; /* else there is room, and the waiting is over */
+    return held_until(sp, oldest);
 }
 
 static struct chunk *push_chunk(struct spool *sp, uint64_t begin)
@@ -218,9 +219,10 @@ enum spool_put spool_put(struct spool *sp, struct now now, const struct spool_it
         return no_room(sp, item->drop_oldest);
     sp->now_ms = now.mono_ms;
     struct chunk *c = make_place(sp, size, rest);
-    sp->wants_memory = c == NULL;
-    if (c == NULL)
+    if (c == NULL) {
+        sp->wants_memory = true;
         return SPOOL_BUSY;
+    }
     const struct spoollog_record rec = {.kind = item->kind == RECORD_DATA ? SPOOLLOG_DATA
                                                                           : SPOOLLOG_DEAD,
                                         .key_plain = item->key_plain,
@@ -236,14 +238,23 @@ enum spool_put spool_put(struct spool *sp, struct now now, const struct spool_it
     return SPOOL_OK;
 }
 
-bool spool_has_room(const struct spool *sp)
+bool spool_has_memory(const struct spool *sp)
 {
     const struct chunk *c = &sp->chunks[(sp->first + sp->chunks_n - 1) % SPOOL_CHUNKS];
     size_t size = spoollog_size(0, sp->record_max);
-    bool memory = (sp->chunks_n > 0 && sp->chunk_bytes - c->n >= size &&
-                   sp->log.capacity - (sp->end - sp->lap) >= size) ||
-                  has_chunk(sp);
-    return memory && (sp->failed || spool_room(sp) >= spool_room_wanted(sp));
+    return (sp->chunks_n > 0 && sp->chunk_bytes - c->n >= size &&
+            sp->log.capacity - (sp->end - sp->lap) >= size) ||
+           has_chunk(sp);
+}
+
+bool spool_has_room(const struct spool *sp)
+{
+    return spool_has_memory(sp) && (sp->failed || spool_room(sp) >= spool_room_wanted(sp));
+}
+
+bool spool_makes_room(const struct spool *sp)
+{
+    return sp->wants_to_drop && !sp->failed;
 }
 
 /* ---- the turn ---- */

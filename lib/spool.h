@@ -128,8 +128,13 @@ void spool_set_sync(struct spool *sp, uint64_t sync_ms);
 enum spool_put spool_put(struct spool *sp, struct now now, const struct spool_item *item);
 uint64_t spool_end(const struct spool *sp);
 uint64_t spool_safe(const struct spool *sp, enum spool_mark mark);
-/* Whether spool_put would take a record of the largest size now (BUSY and FULL are over). */
+/* Whether spool_put would take a record of the largest size now (BUSY and FULL are over). A smaller
+ * one may be taken before. */
 bool spool_has_room(const struct spool *sp);
+/* Half of that: whether there is memory, be the file full or not. */
+bool spool_has_memory(const struct spool *sp);
+/* A put with drop_oldest has found no room, and turns are making some. */
+bool spool_makes_room(const struct spool *sp);
 
 uint64_t spool_turn(struct spool *sp, struct now now);
 void spool_wrote(struct spool *sp, const struct err *e); /* NULL: all of it is done */

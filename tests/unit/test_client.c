@@ -6,6 +6,7 @@
 
 #include "lib/client.h"
 #include "tests/unit/fakes.h"
+#include "tests/unit/spooldisk.h"
 
 /* The real spool and pipeline below a client; the spool's file is memory. */
 #define CAPACITY   ((uint64_t)512 * KIB)
@@ -15,37 +16,13 @@
 struct world {
     struct fakes fakes;
     struct spool *spool;
-    char *file;
-    bool writing;
+    struct disk disk;
     struct shape_spec spec;
     struct shape *shape;
     struct client_home home;
     struct client c;
     struct rng rng;
 };
-
-static void on_write(void *ctx, const struct spool_write *w)
-{
-    struct world *x = ctx;
-    assert_false(x->writing);
-    for (unsigned i = 0; i < w->pieces_n; i++)
-        memcpy(x->file + w->pieces[i].place, w->pieces[i].bytes.p, w->pieces[i].bytes.n);
-    x->writing = true;
-}
-
-static bool on_read(void *ctx, uint64_t place, char *to, size_t n, struct err *e)
-{
-    struct world *x = ctx;
-    (void)e;
-    memcpy(to, x->file + place, n);
-    return true;
-}
-
-static void on_notice(void *ctx, const char *text)
-{
-    (void)ctx;
-    fail_msg("%s", text);
-}
 
 static void make_shape(struct world *x)
 {
@@ -63,12 +40,8 @@ static struct world *open_world(void)
     assert_non_null(x);
     fakes_init(&x->fakes, 8 * MIB);
     x->fakes.logging = true;
-    x->file = calloc(1, SPOOLLOG_DATA_PLACE + CAPACITY);
-    struct spoollog log;
-    spoollog_init(&log, 4711, CAPACITY);
-    spoollog_put_header(&log, x->file);
-    const struct spool_ops ops = {
-        .ctx = x, .write = on_write, .read = on_read, .notice = on_notice};
+    disk_init(&x->disk, CAPACITY, 4711);
+    const struct spool_ops ops = disk_ops(&x->disk);
     const struct spool_options o = {
         .record_max = RECORD_MAX + KIB, .sync_ms = 0, .chunk_bytes = CHUNK};
     struct err e;
@@ -94,14 +67,14 @@ static void close_world(struct world *x)
 {
     client_release(&x->c);
     assert_int_equal(x->home.held, 0);
-    if (x->writing)
-        spool_wrote(x->spool, NULL);
+    assert_int_equal(x->disk.notices, 0);
+    disk_finish(&x->disk, x->spool);
     fakes_settle(&x->fakes);
     shape_free(x->shape);
     list_del(&spool_origin(x->spool)->moved);
     fakes_release(&x->fakes);
     spool_free(x->spool);
-    free(x->file);
+    disk_release(&x->disk);
     free(x);
 }
 
@@ -116,11 +89,8 @@ static void use(struct world *x, enum client_framing framing, bool answers)
 static void write_out(struct world *x)
 {
     spool_turn(x->spool, x->fakes.now);
-    if (x->writing) {
-        x->writing = false;
-        spool_wrote(x->spool, NULL);
-        spool_turn(x->spool, x->fakes.now);
-    }
+    disk_finish(&x->disk, x->spool);
+    spool_turn(x->spool, x->fakes.now);
 }
 
 /* All that is in the spool goes to the service. */
@@ -572,6 +542,55 @@ static void drop_oldest_lets_the_newest_in(void **state)
     close_world(x);
 }
 
+/* Nothing is delivered, and the disk is slow now and then: who may drop never waits for long. */
+static void fill_at_random(struct world *x, struct rng *rng)
+{
+    static char lines[8001];
+    for (unsigned n = 0; n < 400; n++) {
+        size_t size = 1 + (size_t)rng_below(rng, 8000);
+        for (size_t i = 0; i < size; i++)
+            lines[i] = rng_below(rng, 2000) == 0 ? '\n' : 'r';
+        lines[size] = '\n';
+        enum client_result result =
+            client_feed(&x->c, x->fakes.now, (struct str){lines, size + 1});
+        for (unsigned turns = 0; result == CLIENT_WAIT; turns++) {
+            assert_true(turns < 10);
+            x->fakes.now.mono_ms += SPOOL_HOLD_MS;
+            if (turns > 0 || rng_below(rng, 2) == 0)
+                write_out(x);
+            spool_turn(x->spool, x->fakes.now);
+            if (!client_has_room(&x->home))
+                continue;
+            uint64_t done = spool_end(x->spool) + x->home.stats->spool_dropped;
+            result = client_resume(&x->c, x->fakes.now);
+            bool got_on = done < spool_end(x->spool) + x->home.stats->spool_dropped;
+            assert_true(got_on || !client_has_room(&x->home)); /* else a loop would spin */
+        }
+        assert_int_equal(result, CLIENT_GO_ON);
+        buf_reset(&x->c.answers);
+        if (rng_below(rng, 4) == 0)
+            write_out(x);
+    }
+}
+
+static void who_may_drop_never_waits_for_delivery(void **state)
+{
+    (void)state;
+    for (unsigned seed = 0; seed < 100; seed++) {
+        struct world *x = open_world();
+        struct rng rng;
+        rng_seed(&rng, seed);
+        x->home.answers = seed % 4 == 1;
+        x->home.on_full = seed % 2 == 0 ? CLIENT_DROP_OLDEST : CLIENT_DROP_NEWEST;
+        spool_pause(x->spool, true);
+        fill_at_random(x, &rng);
+        assert_true(x->home.stats->spool_dropped > 0);
+        spool_pause(x->spool, false);
+        deliver(x);
+        close_world(x);
+    }
+}
+
 /* ---- bounds ---- */
 
 static void answers_that_are_not_taken_stop_the_reading(void **state)
@@ -685,6 +704,7 @@ int main(void)
         cmocka_unit_test(an_array_goes_on_where_there_was_no_room),
         cmocka_unit_test(drop_newest_counts_and_names_each),
         cmocka_unit_test(drop_oldest_lets_the_newest_in),
+        cmocka_unit_test(who_may_drop_never_waits_for_delivery),
         cmocka_unit_test(answers_that_are_not_taken_stop_the_reading),
         cmocka_unit_test(what_all_hold_is_bounded),
         cmocka_unit_test(a_datagram_is_a_record),

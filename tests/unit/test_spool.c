@@ -377,6 +377,22 @@ static void what_is_not_read_yet_stays_in_memory_while_all_is_well(void **state)
     expect_sent(t, 0, n + 1);
 }
 
+static void a_small_record_that_fits_does_not_end_the_waiting_of_a_large_one(void **state)
+{
+    struct t *t = *state;
+    enum spool_put last;
+    spool_pause(t->sp, true);
+    assert_int_equal(put_many(t, 0, 63, &last), 63); /* of the 64 for which there is memory */
+    assert_int_equal(put(t, "k", "small"), SPOOL_OK);
+    put_many(t, 0, 1, &last);
+    assert_int_equal(last, SPOOL_BUSY);
+    assert_int_equal(put(t, "k", "small"), SPOOL_OK);
+    turn_and_write(t);
+    assert_false(spool_has_room(t->sp));
+    assert_in_range(spool_turn(t->sp, t->f.now), t->f.now.mono_ms + 1,
+                    t->f.now.mono_ms + SPOOL_HOLD_MS);
+}
+
 static void a_full_file_waits_for_delivery(void **state)
 {
     struct t *t = *state;
@@ -784,6 +800,7 @@ int main(void)
         TEST(full_memory_is_over_after_the_write),
         TEST(what_is_not_read_yet_stays_in_memory_while_all_is_well),
         TEST(a_full_file_stays_full_when_it_is_synced_from_now_on),
+        TEST(a_small_record_that_fits_does_not_end_the_waiting_of_a_large_one),
         TEST(a_full_file_waits_for_delivery),
         TEST(a_full_ring_costs_nothing_but_reading_back),
         TEST(the_oldest_are_dropped_and_counted),
