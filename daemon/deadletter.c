@@ -27,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/transfer.h"
 #include "lib/base64.h"
 #include "lib/json.h"
 
@@ -190,23 +191,6 @@ static const char *open_file(int dir_fd, const char *source, int *fd_out, off_t 
     return NULL;
 }
 
-static bool append(int fd, off_t at, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = pwrite(fd, p, n, at);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            errno = done == 0 ? ENOSPC : errno;
-            return false;
-        }
-        p += done;
-        n -= (size_t)done;
-        at += done;
-    }
-    return true;
-}
-
 /* Where even this fails, the next job finds half a line and cuts it off. */
 static void cut_back(int fd, off_t end)
 {
@@ -238,7 +222,7 @@ static void append_source(int dir_fd, struct entry *first)
     off_t end = start;
     for (struct entry *e = first; e != NULL; e = same_source(e->next, first->source)) {
         e->worked = true;
-        if (step == NULL && !append(fd, end, e->line, e->line_n)) {
+        if (step == NULL && !transfer_pwrite(fd, (uint64_t)end, (struct str){e->line, e->line_n})) {
             step = "write to it";
             error_number = errno;
             cut_back(fd, end);

@@ -219,8 +219,8 @@ void inlet_resume(struct inlet *in, struct now now)
         if (listen_waiting(v->connection) < CLIENT_ANSWERS_MAX)
             try_again(v, now);
     }
-    for (unsigned n = 0; n < INLET_RESUMED_TURN && !list_empty(&in->blocked) && client_has_room(&in->home);
-         n++)
+    unsigned turns = INLET_RESUMED_TURN;
+    while (turns-- > 0 && !list_empty(&in->blocked) && client_has_room(&in->home))
         try_again(VISITOR(in->blocked.next, wait), now);
     if (in->full && client_has_room(&in->home)) {
         in->full = false;

@@ -9,15 +9,6 @@
 
 #define RECORD_BYTES (64 * KIB) /* of an entry; groups can have many members */
 
-static bool is_number(const char *text, uint32_t *id)
-{
-    char *end;
-    errno = 0;
-    unsigned long v = strtoul(text, &end, 10);
-    *id = (uint32_t)v;
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && v < UINT32_MAX;
-}
-
 static int find_user(const char *name, uid_t *uid, struct err *e)
 {
     struct passwd entry, *found = NULL;
@@ -52,11 +43,11 @@ static int find_file_owner(struct inlet_names *n, const struct config_socket *c,
     int rc = 0;
     n->owner = (uid_t)-1;
     n->group = (gid_t)-1;
-    if (c->owner != NULL && is_number(c->owner, &id))
+    if (c->owner != NULL && config_read_id(c->owner, &id))
         n->owner = id;
     else if (c->owner != NULL)
         rc = find_user(c->owner, &n->owner, e);
-    if (rc == 0 && c->group != NULL && is_number(c->group, &id))
+    if (rc == 0 && c->group != NULL && config_read_id(c->group, &id))
         n->group = id;
     else if (rc == 0 && c->group != NULL)
         rc = find_group(c->group, &n->group, e);

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/transfer.h"
+
 #define NAME_SIZE  96
 #define FILE_FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 
@@ -35,42 +37,6 @@ struct spoolfile {
     void (*on_closed)(void *ctx);
     void *close_ctx;
 };
-
-/* ---- bytes ---- */
-
-bool spoolfile_pwrite(int fd, uint64_t place, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = pwrite(fd, p, n, (off_t)place);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            errno = done == 0 ? ENOSPC : errno;
-            return false;
-        }
-        p += done;
-        n -= (size_t)done;
-        place += (uint64_t)done;
-    }
-    return true;
-}
-
-bool spoolfile_pread(int fd, uint64_t place, char *to, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = pread(fd, to, n, (off_t)place);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            errno = done == 0 ? ENODATA : errno;
-            return false;
-        }
-        to += done;
-        n -= (size_t)done;
-        place += (uint64_t)done;
-    }
-    return true;
-}
 
 /* ---- making one ---- */
 
@@ -91,9 +57,9 @@ static bool write_beginning(int fd, const struct spoollog *log)
     char header[SPOOLLOG_HEADER_BYTES], first[SPOOLLOG_STATE_BYTES];
     spoollog_put_header(log, header);
     spoollog_put_state(log, &state, first);
-    return spoolfile_pwrite(fd, 0, header, sizeof header) &&
-           spoolfile_pwrite(fd, SPOOLLOG_COPY_PLACE, header, sizeof header) &&
-           spoolfile_pwrite(fd, spoollog_state_place(0), first, sizeof first);
+    const struct str head = {header, sizeof header};
+    return transfer_pwrite(fd, 0, head) && transfer_pwrite(fd, SPOOLLOG_COPY_PLACE, head) &&
+           transfer_pwrite(fd, spoollog_state_place(0), (struct str){first, sizeof first});
 }
 
 /* Returns the step that failed, with errno set. */
@@ -168,7 +134,7 @@ static int make_and_rename(struct spoolfile *f, int dir_fd, const char *name, ui
 static bool read_header(void *ctx, uint64_t place, char *to, size_t n, struct err *e)
 {
     memset(to, 0, n);
-    if (spoolfile_pread(*(int *)ctx, place, to, n) || errno == ENODATA)
+    if (transfer_pread(*(int *)ctx, place, to, n) || errno == ENODATA)
         return true;
     err_set(e, ERR_IO, "cannot read it: %s", strerror(errno));
     return false;
@@ -225,7 +191,7 @@ static bool is_empty(const struct spoolfile *f)
     for (uint64_t slot = 0; slot < 2; slot++) {
         char bytes[SPOOLLOG_STATE_BYTES];
         struct spoollog_state s;
-        if (!spoolfile_pread(f->fd, spoollog_state_place(slot), bytes, sizeof bytes))
+        if (!transfer_pread(f->fd, spoollog_state_place(slot), bytes, sizeof bytes))
             return false;
         if (!spoollog_get_state(&f->log, (struct str){bytes, sizeof bytes}, &s) ||
             (found && s.generation < newest.generation))
@@ -348,7 +314,7 @@ const char *spoolfile_path(const struct spoolfile *f)
 
 bool spoolfile_read(struct spoolfile *f, uint64_t place, char *to, size_t n, struct err *e)
 {
-    if (spoolfile_pread(f->fd, place, to, n))
+    if (transfer_pread(f->fd, place, to, n))
         return true;
     err_set(e, ERR_IO, "%s: cannot read at %" PRIu64 ": %s", f->path, place,
             errno == ENODATA ? "the file is cut short" : strerror(errno));
@@ -362,7 +328,7 @@ static void do_write(uv_work_t *work)
     const struct spool_write *w = f->writing;
     f->failed_step = NULL;
     for (unsigned i = 0; w != NULL && i < w->pieces_n; i++) {
-        if (spoolfile_pwrite(f->fd, w->pieces[i].place, w->pieces[i].bytes.p, w->pieces[i].bytes.n))
+        if (transfer_pwrite(f->fd, w->pieces[i].place, w->pieces[i].bytes))
             continue;
         f->failed_step = "write";
         f->error_number = errno;

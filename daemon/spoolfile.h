@@ -53,8 +53,5 @@ void spoolfile_close(struct spoolfile *f, void (*on_closed)(void *ctx), void *ct
 int spoolfile_make(int dir_fd, const char *name, uint64_t capacity, struct spoollog *log,
                    struct err *e);
 int spoolfile_find(int dir_fd, const char *name, bool reading, struct spoollog *log, struct err *e);
-/* All of n bytes; false: errno says why, ENODATA if the file ends before. */
-bool spoolfile_pwrite(int fd, uint64_t place, const char *p, size_t n);
-bool spoolfile_pread(int fd, uint64_t place, char *to, size_t n);
 
 #endif

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/transfer.h"
+
 #define LOCK_NAME  "lock"
 #define PROBE_NAME ".write-test"
 #define FILE_FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
@@ -136,22 +138,6 @@ void statedir_close(struct statedir *s)
     *s = (struct statedir){.dir_fd = -1, .lock_fd = -1};
 }
 
-static bool write_all(int fd, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = write(fd, p, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            errno = done == 0 ? ENOSPC : errno;
-            return false;
-        }
-        p += done;
-        n -= (size_t)done;
-    }
-    return true;
-}
-
 /* Returns the name of the step that failed, with errno set; NULL when the file is on the disk. */
 static const char *write_aside(int dir_fd, const char *aside, const void *text, size_t n)
 {
@@ -162,7 +148,7 @@ static const char *write_aside(int dir_fd, const char *aside, const void *text, 
     if (fd < 0)
         return "create";
     const char *step = NULL;
-    if (!write_all(fd, text, n))
+    if (!transfer_write(fd, (struct str){text, n}))
         step = "write";
     else if (fsync(fd) != 0)
         step = "sync";

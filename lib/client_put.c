@@ -10,8 +10,6 @@
 #include "lib/json.h"
 
 #define NAME_BYTES_MAX 64 /* of a source */
-#define TOO_LONG  "longer than max_record"
-#define TRUNCATED STR("...[truncated]")
 
 static enum client_result put_item(struct client *c, struct now now, struct spool_item *item)
 {
@@ -84,26 +82,19 @@ static struct shape_in shape_in_of(const struct client *c, struct str raw)
 
 /* ---- records that are too long ---- */
 
-static bool may_be_cut(const struct shape_spec *spec)
-{
-    bool text = spec->format == FORMAT_LINE ||
-                (shape_format_may_miss(spec->format) && spec->on_no_match == NO_MATCH_RAW);
-    return text && spec->on_oversize == OVERSIZE_TRUNCATE;
-}
-
 static enum client_result put_long(struct client *c, struct now now, struct str raw)
 {
     struct client_home *home = c->home;
     struct shape_in in = shape_in_of(c, raw);
     struct shape_out out;
     enum shape_result shaped = SHAPE_DEAD;
-    in.suffix = TRUNCATED;
-    if (may_be_cut(home->spec))
+    in.suffix = SHAPE_TRUNCATED;
+    if (shape_may_cut(home->spec))
         shaped = shape_cut(home->shape, &in, home->rng, &out);
     if (shaped == SHAPE_NOMEM)
         return CLIENT_WAIT;
     enum client_result result =
-        shaped == SHAPE_RECORD ? put_data(c, now, &out) : put_dead(c, now, raw, TOO_LONG);
+        shaped == SHAPE_RECORD ? put_data(c, now, &out) : put_dead(c, now, raw, SHAPE_TOO_LONG);
     if (result != CLIENT_GO_ON)
         return result;
     home->stats->oversize++;
@@ -128,7 +119,7 @@ static enum client_result put_record(struct client *c, struct now now, struct st
         result = put_data(c, now, &out);
         break;
     case SHAPE_DEAD:
-        if (out.may_be_cut && may_be_cut(home->spec))
+        if (out.may_be_cut && shape_may_cut(home->spec))
             return put_long(c, now, raw);
         result = put_dead(c, now, raw, out.reason);
         break;

@@ -298,9 +298,7 @@ void config_free(struct config *c)
     for (size_t i = 0; i < c->sources_n; i++) {
         schema_release(SCOPE_SOURCE, &c->sources[i]);
         shape_release(&c->sources[i]);
-        for (size_t k = 0; k < c->sources[i].excludes_n; k++)
-            free(c->sources[i].excludes[k]);
-        free(c->sources[i].excludes);
+        names_free(c->sources[i].excludes, c->sources[i].excludes_n);
         socket_free(&c->sources[i].socket);
         free(c->sources[i].name);
     }

@@ -131,4 +131,7 @@ void config_free(struct config *c);
 unsigned config_diff(const struct config *before, const struct config *after, config_tell_fn *tell,
                      void *ctx);
 
+/* The number of a user or a group. The highest one means "none", and is not taken. */
+bool config_read_id(const char *text, uint32_t *id);
+
 #endif

@@ -32,16 +32,6 @@ static void say(struct differ *d, const char *where, const struct schema_row *o)
     buf_reset(&d->line);
 }
 
-static bool names_equal(char *const *a, size_t a_n, char *const *b, size_t b_n)
-{
-    if (a_n != b_n)
-        return false;
-    for (size_t i = 0; i < a_n; i++)
-        if (strcmp(a[i], b[i]) != 0)
-            return false;
-    return true;
-}
-
 static bool row_equal(const struct schema_row *o, const void *a, const void *b)
 {
     if (strcmp(o->name, "allow") == 0)

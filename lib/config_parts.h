@@ -44,6 +44,8 @@ char *text_copy(struct complaints *bad, const char *text);
 /* A sequence of names, each once, such as columns; the option may be missing. */
 void names_build(struct complaints *bad, const struct section *s, const char *option, size_t max,
                  char ***list, size_t *n);
+bool names_equal(char *const *a, size_t a_n, char *const *b, size_t b_n);
+void names_free(char **names, size_t n);
 
 /* config_shape.c: what a source's records become. `s` is the source's section, or its mapping's;
  * `wrong` holds the bits of section_read. mapping_build reads the file that the source names,

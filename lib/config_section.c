@@ -221,3 +221,18 @@ void names_build(struct complaints *bad, const struct section *s, const char *op
             (*list)[(*n)++] = text_copy(bad, name->text);
     }
 }
+
+bool names_equal(char *const *a, size_t a_n, char *const *b, size_t b_n)
+{
+    for (size_t i = 0; a_n == b_n && i < a_n; i++)
+        if (strcmp(a[i], b[i]) != 0)
+            return false;
+    return a_n == b_n;
+}
+
+void names_free(char **names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+}

@@ -185,18 +185,11 @@ void mapping_build(struct complaints *bad, const struct config_files *files,
     buf_release(&text);
 }
 
-static void release_names(char **names, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(names[i]);
-    free(names);
-}
-
 void shape_release(struct config_source *source)
 {
     struct shape_spec *spec = &source->shape;
-    release_names(spec->columns, spec->columns_n);
-    release_names(source->partition_keys, source->partition_keys_n);
+    names_free(spec->columns, spec->columns_n);
+    names_free(source->partition_keys, source->partition_keys_n);
     schema_release(SCOPE_MULTILINE, &spec->multiline);
     template_free(spec->fields, spec->fields_n);
     add_free(spec);

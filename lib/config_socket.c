@@ -12,7 +12,7 @@
 
 /* ---- allow ---- */
 
-static bool read_id(const char *text, uint32_t *id)
+bool config_read_id(const char *text, uint32_t *id)
 {
     uint64_t v = 0;
     size_t n = strlen(text);
@@ -33,7 +33,7 @@ static void build_ids(struct complaints *bad, const struct section *s, const cha
     *ids = names_n > 0 ? calloc(names_n, sizeof **ids) : NULL;
     bad->nomem |= names_n > 0 && *ids == NULL;
     for (size_t i = 0; i < names_n; i++) {
-        if (*ids != NULL && names[i] != NULL && read_id(names[i], &(*ids)[*n]))
+        if (*ids != NULL && names[i] != NULL && config_read_id(names[i], &(*ids)[*n]))
             ++*n;
         else if (!bad->nomem)
             complain(bad, at->line, at->column, "%s%s: \"%.40s\" is not a number of 0 to %u",
@@ -65,14 +65,6 @@ static bool ids_equal(const uint32_t *a, size_t a_n, const uint32_t *b, size_t b
     return a_n == b_n && (a_n == 0 || memcmp(a, b, a_n * sizeof *a) == 0);
 }
 
-static bool names_equal(char *const *a, size_t a_n, char *const *b, size_t b_n)
-{
-    for (size_t i = 0; a_n == b_n && i < a_n; i++)
-        if (strcmp(a[i], b[i]) != 0)
-            return false;
-    return a_n == b_n;
-}
-
 bool allow_equal(const struct config_allow *a, const struct config_allow *b)
 {
     return ids_equal(a->uids, a->uids_n, b->uids, b->uids_n) &&
@@ -81,20 +73,13 @@ bool allow_equal(const struct config_allow *a, const struct config_allow *b)
            names_equal(a->groups, a->groups_n, b->groups, b->groups_n);
 }
 
-static void free_names(char **names, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(names[i]);
-    free(names);
-}
-
 void socket_free(struct config_socket *socket)
 {
     struct config_allow *a = &socket->allow;
     free(a->uids);
     free(a->gids);
-    free_names(a->users, a->users_n);
-    free_names(a->groups, a->groups_n);
+    names_free(a->users, a->users_n);
+    names_free(a->groups, a->groups_n);
 }
 
 /* ---- the one kind, or the other ---- */

@@ -8,8 +8,6 @@
 #include "lib/input_in.h"
 #include "lib/json.h"
 
-#define TRUNCATED STR("...[truncated]")
-
 /* ---- putting ---- */
 
 void feed_advance(struct feed *f, size_t used)
@@ -81,13 +79,6 @@ static enum input_result put_data(struct feed *f, const struct shape_out *out, s
 
 /* ---- records that are too long ---- */
 
-static bool may_be_cut(const struct shape_spec *spec)
-{
-    bool text = spec->format == FORMAT_LINE ||
-                (shape_format_may_miss(spec->format) && spec->on_no_match == NO_MATCH_RAW);
-    return text && spec->on_oversize != OVERSIZE_DEAD_LETTER;
-}
-
 /* Truncated, the record ends where it would have. Split, it ends behind the part, and what follows
  * is read as a record of its own. */
 static enum input_result put_part(struct feed *f, struct str raw, size_t skip, size_t used)
@@ -95,13 +86,13 @@ static enum input_result put_part(struct feed *f, struct str raw, size_t skip, s
     struct input *in = f->in;
     bool split = in->spec->on_oversize == OVERSIZE_SPLIT;
     struct shape_in from = shape_in_of(f, raw, skip);
-    from.suffix = split ? (struct str){0} : TRUNCATED;
+    from.suffix = split ? (struct str){0} : SHAPE_TRUNCATED;
     struct shape_out out = {0};
     enum shape_result shaped = shape_cut(in->shape, &from, pipeline_rng(in->pipeline), &out);
     if (shaped == SHAPE_NOMEM)
         return INPUT_NOMEM;
     if (shaped != SHAPE_RECORD)
-        return feed_dead(f, raw, skip, used, "longer than max_record");
+        return feed_dead(f, raw, skip, used, SHAPE_TOO_LONG);
     if (split) {
         in->framer.skipping = false;
         used = skip + from.raw.n;
@@ -119,9 +110,9 @@ enum input_result feed_oversize(struct feed *f, struct str raw, size_t skip, siz
 {
     struct input *in = f->in;
     in->framer.skipping = cut;
-    enum input_result result = may_be_cut(in->spec)
+    enum input_result result = shape_may_cut(in->spec)
                                    ? put_part(f, raw, skip, used)
-                                   : feed_dead(f, raw, skip, used, "longer than max_record");
+                                   : feed_dead(f, raw, skip, used, SHAPE_TOO_LONG);
     if (result == INPUT_MORE)
         pipeline_stats(in->pipeline)->oversize++;
     else
@@ -141,7 +132,7 @@ static enum input_result feed_one(struct feed *f, struct str raw, size_t skip, s
     enum shape_result shaped = shape_apply(in->shape, &from, pipeline_rng(in->pipeline), &out);
     if (shaped == SHAPE_NOMEM)
         return INPUT_NOMEM;
-    if (out.may_be_cut && may_be_cut(in->spec))
+    if (out.may_be_cut && shape_may_cut(in->spec))
         return feed_oversize(f, raw, skip, used, false);
     enum input_result result = INPUT_MORE;
     if (shaped == SHAPE_DROPPED)

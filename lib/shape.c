@@ -292,6 +292,13 @@ enum shape_result shape_cut(struct shape *s, struct shape_in *in, struct rng *r,
     return in->raw.n > 0 ? shape_apply(s, in, r, out) : shaped;
 }
 
+bool shape_may_cut(const struct shape_spec *spec)
+{
+    bool text = spec->format == FORMAT_LINE ||
+                (shape_format_may_miss(spec->format) && spec->on_no_match == NO_MATCH_RAW);
+    return text && spec->on_oversize != OVERSIZE_DEAD_LETTER;
+}
+
 void shape_count(struct stats *stats, const struct shape_out *out)
 {
     stats->bad_values += out->bad_values;

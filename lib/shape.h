@@ -206,6 +206,11 @@ enum shape_result shape_apply(struct shape *s, const struct shape_in *in, struct
  * how much that was. */
 enum shape_result shape_cut(struct shape *s, struct shape_in *in, struct rng *r,
                             struct shape_out *out);
+/* Whether of a record that is too long its first part may be sent: it is text, and on_oversize does
+ * not make it a dead letter. */
+bool shape_may_cut(const struct shape_spec *spec);
+#define SHAPE_TRUNCATED STR("...[truncated]") /* the suffix of a first part that stays alone */
+#define SHAPE_TOO_LONG  "longer than max_record"
 void shape_count(struct stats *stats, const struct shape_out *out); /* what was odd about it */
 
 #endif

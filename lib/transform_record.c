@@ -10,8 +10,6 @@
 #include "lib/kpl.h"
 #include "lib/transform_in.h"
 
-#define TOO_LONG "longer than max_record"
-
 bool record_fail(struct transform *t, const char *why)
 {
     snprintf(t->why, sizeof t->why, "%s", why);
@@ -81,7 +79,7 @@ static bool put_line(struct transform *t, struct str text)
     char *to = text.n < t->out.max ? buf_reserve(&t->out, text.n + 1) : NULL;
     if (to == NULL) {
         t->full = true;
-        return record_fail(t, TOO_LONG);
+        return record_fail(t, SHAPE_TOO_LONG);
     }
     memcpy(to, text.p, text.n);
     to[text.n] = '\n';
@@ -173,7 +171,7 @@ static bool make_rows(struct transform *t, struct str data)
             return record_fail(t, "too many fields");
         struct str raw = {data.p + row->begin, row->used - row->begin};
         if (raw.n > t->spec.max_record + 1) /* a line end may be among them */
-            return record_fail(t, TOO_LONG);
+            return record_fail(t, SHAPE_TOO_LONG);
         if (!make_text(t, raw, row, false))
             return false;
         data = (struct str){data.p + row->used, data.n - row->used};

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "daemon/spoolfile.h"
+#include "daemon/transfer.h"
 #include "lib/base64.h"
 #include "lib/client.h"
 #include "lib/json.h"
@@ -88,7 +89,7 @@ static bool read_file(void *ctx, uint64_t place, char *to, size_t n, struct err 
 {
     const struct spooling *s = ctx;
     memset(to, 0, n);
-    if (spoolfile_pread(s->fd, place, to, n) || errno == ENODATA)
+    if (transfer_pread(s->fd, place, to, n) || errno == ENODATA)
         return true;
     err_set(e, ERR_IO, "cannot read at %" PRIu64 ": %s", place, strerror(errno));
     return false;
@@ -118,7 +119,7 @@ static int read_state(struct spooling *s)
     struct err e;
     struct spoollog log;
     char header[SPOOLLOG_HEADER_BYTES];
-    s->header_damaged = !spoolfile_pread(s->fd, 0, header, sizeof header) ||
+    s->header_damaged = !transfer_pread(s->fd, 0, header, sizeof header) ||
                         spoollog_get_header(&log, (struct str){header, sizeof header}, NULL) != 0;
     if (!spoolread_init(&s->reader, &s->log, read_file, s, SPOOLREAD_WINDOW))
         return EX_OSERR;
@@ -292,8 +293,8 @@ static int dump(struct spooling *s)
 
 static void flush_block(struct spooling *s)
 {
-    if (!s->failed && !spoolfile_pwrite(s->new_fd, SPOOLLOG_DATA_PLACE + s->new_end - s->block_n,
-                                        s->block, s->block_n))
+    if (!s->failed && !transfer_pwrite(s->new_fd, SPOOLLOG_DATA_PLACE + s->new_end - s->block_n,
+                                       (struct str){s->block, s->block_n}))
         s->failed = true;
     s->block_n = 0;
 }
@@ -340,7 +341,7 @@ static const char *fill_new(struct spooling *s)
         return "copy the records";
     const struct spoollog_state state = {.generation = 1, .written = s->new_end, .clean = true};
     spoollog_put_state(&s->new_log, &state, bytes);
-    if (!spoolfile_pwrite(s->new_fd, spoollog_state_place(1), bytes, sizeof bytes))
+    if (!transfer_pwrite(s->new_fd, spoollog_state_place(1), (struct str){bytes, sizeof bytes}))
         return "write to it";
     /* What root makes here, the daemon must be able to use. */
     if (fstat(s->fd, &old) != 0 || fchown(s->new_fd, old.st_uid, old.st_gid) != 0)

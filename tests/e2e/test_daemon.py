@@ -262,7 +262,7 @@ def test_a_reload_while_a_connection_is_made_leaves_the_waiting_request_whole(
     tls.load_cert_chain(bundle, key)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
-        d = daemon(f"https://{host}", ca_bundle=bundle, stop_timeout="1s")
+        d = daemon(f"https://{host}", ca_bundle=bundle, stop_timeout="3s")
         d.source("a", log_file, start_at="beginning").start()
         raw, _ = listener.accept()
         d.reload()

@@ -103,7 +103,7 @@ def test_tls_with_an_authority_of_ones_own(ship, fakes, certificates):
 
 def test_a_certificate_that_is_not_trusted_is_refused_and_the_data_kept(ship, fakes, certificates):
     secure = fakes(tls_dir=certificates)
-    d = ship(lines(10), endpoint=secure.url, stop_timeout="1s").start()
+    d = ship(lines(10), endpoint=secure.url, stop_timeout="3s").start()
     d.wait_log("(?i)certificate")
     d.terminate()
     assert secure.requests == [] and secure.count("s") == 0
@@ -114,7 +114,7 @@ def test_a_certificate_that_is_not_trusted_is_refused_and_the_data_kept(ship, fa
 
 def test_a_reload_changes_whom_to_trust(ship, fakes, certificates, tmp_path):
     secure = fakes(tls_dir=certificates)
-    d = ship(lines(10), endpoint=secure.url, stop_timeout="1s").start()
+    d = ship(lines(10), endpoint=secure.url, stop_timeout="3s").start()
     d.wait_log("(?i)certificate")
     d.settings["ca_bundle"] = secure.ca_bundle
     d.reload()
@@ -131,7 +131,7 @@ def test_a_reload_changes_whom_to_trust(ship, fakes, certificates, tmp_path):
 
 def test_a_certificate_for_another_host_is_refused(ship, fakes, certificates):
     secure = fakes(tls_dir=certificates)
-    d = ship(lines(10), endpoint=f"https://localhost:{secure.port}", stop_timeout="1s")
+    d = ship(lines(10), endpoint=f"https://localhost:{secure.port}", stop_timeout="3s")
     d.settings["ca_bundle"] = secure.ca_bundle
     d.start()
     d.wait_log("(?i)certificate|alternative|host")
@@ -288,7 +288,7 @@ def test_a_port_that_nothing_listens_on_is_told_and_the_data_kept(ship, fake):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        d = ship(lines(10), endpoint=nowhere, stop_timeout="1s").start()
+        d = ship(lines(10), endpoint=nowhere, stop_timeout="3s").start()
         d.wait_log("level=(warn|error).*(?i:connect|refused)")
         d.terminate()
     d.settings["endpoint"] = fake.url

@@ -58,7 +58,7 @@ def test_what_a_deleted_file_still_held_at_a_stop_is_counted_once(daemon, fake, 
     append(log, lines(0, 100))
     size = log.stat().st_size
     fake.go_away()
-    d = daemon(fake.url, stop_timeout="1s").source("a", log, start_at="beginning").start()
+    d = daemon(fake.url, stop_timeout="3s").source("a", log, start_at="beginning").start()
     d.wait_log("no answer")
     log.unlink()
     d.terminate()
@@ -111,7 +111,7 @@ def test_what_is_written_to_a_deleted_file_during_a_stop_is_not_counted_twice(da
     log = tmp_path / "app.log"
     append(log, lines(0, 100))
     fake.go_away()
-    d = daemon(fake.url, stop_timeout="1s").source("a", log, start_at="beginning").start()
+    d = daemon(fake.url, stop_timeout="3s").source("a", log, start_at="beginning").start()
     d.wait_log("no answer")
     with open(log, "ab") as out:
         log.unlink()

@@ -412,7 +412,7 @@ def test_two_sources_on_a_file_keep_checkpoints_of_their_own(daemon, fakes, tmp_
     fake, path = fakes({"s": 1}), tmp_path / "a.log"
     append(path, lines(0, 100))
     streams = {"s": {"kinesis": "s", "linger": "20ms"}, "t": {"kinesis": "t", "linger": "20ms"}}
-    d = daemon(fake.url, streams=streams, stop_timeout="1s")
+    d = daemon(fake.url, streams=streams, stop_timeout="3s")
     d.source("a", path, start_at="beginning").source("b", path, stream="t", start_at="beginning")
     d.start()
     delivered(fake, 100)

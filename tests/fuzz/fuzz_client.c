@@ -6,43 +6,25 @@
 
 #include "lib/client.h"
 #include "tests/unit/fakes.h"
+#include "tests/unit/spooldisk.h"
 
-#define CAPACITY   ((uint64_t)512 * KIB)
-#define CHUNK      ((size_t)32 * KIB)
+#define CAPACITY   ((uint64_t)64 * KIB)
+#define CHUNK      ((size_t)4 * KIB)
 #define RECORD_MAX ((size_t)1 * KIB)
 
 struct world {
     struct fakes fakes;
     struct spool *spool;
-    char *file;
-    bool writing;
+    struct disk disk;
     struct buf answers; /* all of them */
 };
 
-static void on_write(void *ctx, const struct spool_write *w)
-{
-    struct world *x = ctx;
-    for (unsigned i = 0; i < w->pieces_n; i++)
-        memcpy(x->file + w->pieces[i].place, w->pieces[i].bytes.p, w->pieces[i].bytes.n);
-    x->writing = true;
-}
-
-static bool on_read(void *ctx, uint64_t place, char *to, size_t n, struct err *e)
-{
-    (void)e;
-    memcpy(to, ((struct world *)ctx)->file + place, n);
-    return true;
-}
-
 static void open_world(struct world *x)
 {
-    fakes_init(&x->fakes, 8 * MIB);
+    fakes_init(&x->fakes, 1 * MIB);
     x->fakes.logging = true;
-    x->file = calloc(1, SPOOLLOG_DATA_PLACE + CAPACITY);
-    struct spoollog log;
-    spoollog_init(&log, 4711, CAPACITY);
-    spoollog_put_header(&log, x->file);
-    const struct spool_ops ops = {.ctx = x, .write = on_write, .read = on_read};
+    disk_init(&x->disk, CAPACITY, 4711);
+    const struct spool_ops ops = disk_ops(&x->disk);
     const struct spool_options o = {.record_max = RECORD_MAX + KIB, .chunk_bytes = CHUNK};
     struct spool_report report;
     x->spool = spool_new(&o, &ops, x->fakes.p, NULL);
@@ -56,11 +38,8 @@ static void turn(struct world *x)
 {
     x->fakes.now.mono_ms += 1000;
     spool_turn(x->spool, x->fakes.now);
-    if (x->writing) {
-        x->writing = false;
-        spool_wrote(x->spool, NULL);
-        spool_turn(x->spool, x->fakes.now);
-    }
+    disk_finish(&x->disk, x->spool);
+    spool_turn(x->spool, x->fakes.now);
     fakes_settle(&x->fakes);
 }
 
@@ -70,7 +49,7 @@ static void close_world(struct world *x)
     list_del(&spool_origin(x->spool)->moved);
     fakes_release(&x->fakes);
     spool_free(x->spool);
-    free(x->file);
+    disk_release(&x->disk);
     free(x);
 }
 

@@ -551,8 +551,7 @@ static void fill_at_random(struct world *x, struct rng *rng)
         for (size_t i = 0; i < size; i++)
             lines[i] = rng_below(rng, 2000) == 0 ? '\n' : 'r';
         lines[size] = '\n';
-        enum client_result result =
-            client_feed(&x->c, x->fakes.now, (struct str){lines, size + 1});
+        enum client_result result = client_feed(&x->c, x->fakes.now, (struct str){lines, size + 1});
         for (unsigned turns = 0; result == CLIENT_WAIT; turns++) {
             assert_true(turns < 10);
             x->fakes.now.mono_ms += SPOOL_HOLD_MS;

@@ -3,6 +3,7 @@
 #include <sys/file.h>
 
 #include "daemon/spoolfile.h"
+#include "daemon/transfer.h"
 
 #define CAPACITY ((uint64_t)1 * MIB)
 #define NAME     "spool/s.spool"
@@ -175,7 +176,7 @@ static void set_state(struct fixture *f, uint64_t saved, uint64_t written, bool 
         .generation = 5, .saved = saved, .written = written, .clean = clean};
     char bytes[SPOOLLOG_STATE_BYTES];
     spoollog_put_state(&log, &s, bytes);
-    assert_true(spoolfile_pwrite(fd, spoollog_state_place(5), bytes, sizeof bytes));
+    assert_true(transfer_pwrite(fd, spoollog_state_place(5), (struct str){bytes, sizeof bytes}));
     close(fd);
     close(dir_fd);
 }
