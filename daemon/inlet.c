@@ -233,6 +233,17 @@ static bool is_due(const struct inlet *in)
     return (in->full || !list_empty(&in->blocked)) && client_has_room(&in->home);
 }
 
+/* As for files: a wrong format shows here first. */
+static void tell_no_match(struct inlet *in, struct now now)
+{
+    uint64_t held, n = in->home.no_match - in->told_no_match;
+    if (n == 0 || !log_limit(&in->no_match, now.mono_ms, COMPLAIN_EVERY_MS, &held))
+        return;
+    in->told_no_match = in->home.no_match;
+    log_warn(log_msg("lines are not of the format that the configuration names"),
+             log_s("source", in->name), log_u("lines", n));
+}
+
 uint64_t inlets_answer(struct service *s, struct now now)
 {
     uint64_t next = UINT64_MAX;
@@ -241,6 +252,7 @@ uint64_t inlets_answer(struct service *s, struct now now)
         struct inlet *in = inlet_of(it);
         if (in->home.answers)
             inlet_acknowledge(in);
+        tell_no_match(in, now);
         if (is_due(in))
             next = now.mono_ms;
     }

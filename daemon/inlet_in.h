@@ -32,7 +32,8 @@ struct inlet {
     bool full;               /* a datagram found no room */
     uint64_t told_safe;
     uint64_t gone; /* visitors without a connection, whose bytes wait for room */
-    struct log_limit trouble;
+    uint64_t told_no_match;
+    struct log_limit trouble, no_match;
 };
 
 struct visitor {

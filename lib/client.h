@@ -74,7 +74,8 @@ struct client_home {
     struct spool *spool;
     struct stats *stats;
     struct rng *rng;
-    size_t held; /* by all clients, above what is free */
+    size_t held;       /* by all clients, above what is free */
+    uint64_t no_match; /* frames that are not of the format */
 };
 
 struct client_peer {

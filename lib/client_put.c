@@ -128,8 +128,10 @@ static enum client_result put_record(struct client *c, struct now now, struct st
         home->stats->dropped++;
         break;
     }
-    if (result == CLIENT_GO_ON)
-        shape_count(home->stats, &out);
+    if (result != CLIENT_GO_ON)
+        return result;
+    shape_count(home->stats, &out);
+    home->no_match += out.no_match;
     return result;
 }
 

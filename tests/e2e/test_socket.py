@@ -88,12 +88,21 @@ def test_datagrams_are_records(served, fake, path):
 @pytest.mark.parametrize("kind", ["stream", "datagram"])
 def test_logger_writes_syslog(served, fake, path, kind):
     served(type=kind, format="syslog", on_no_match="dead_letter")
-    flag = "--udp" if kind == "datagram" else "--tcp"
-    done = subprocess.run(["logger", "-u", path, "-t", "app", "hello from logger"], timeout=10)
-    assert done.returncode == 0, flag
+    subprocess.run(["logger", "-u", path, "-t", "app", "hello from logger"], timeout=10, check=True)
     wait_until(lambda: fake.count("s") == 1)
     record = json.loads(fake.data("s")[0])
     assert record["message"] == "hello from logger"
+
+
+def test_lines_that_are_no_syslog_are_told_now_and_then_and_sent_as_they_are(served, fake, path):
+    d = served(format="syslog", ack="delivered")
+    lines = [b"no syslog %d" % i for i in range(1000)]
+    Client(path).send(*lines[:500]).wait_ok().send(*lines[500:]).wait_ok()
+    assert sorted(fake.data("s")) == sorted(lines)
+    d.wait_log("not of the format")
+    d.terminate()
+    assert "no_match=1000" in next(line for line in d.lines if "msg=totals" in line)
+    assert 1 <= sum("not of the format" in line for line in d.lines) <= 3
 
 
 def test_keys_come_from_fields_with_a_fallback(served, fake, path):
