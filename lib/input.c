@@ -59,31 +59,6 @@ void input_reshape(struct input *in, struct shape *shape, const struct shape_spe
 
 /* ---- a file's beginning ---- */
 
-/* The byte-order mark that a file may begin with. Lines of UTF-8 are sent as they stand, mark and
- * all. */
-static struct str mark_of(const struct shape_spec *spec)
-{
-    switch (spec->encoding) {
-    case ENCODING_UTF16LE:
-        return STR("\xff\xfe");
-    case ENCODING_UTF16BE:
-        return STR("\xfe\xff");
-    case ENCODING_UTF8:
-        return spec->format != FORMAT_LINE ? STR("\xef\xbb\xbf") : (struct str){0};
-    case ENCODING_LATIN1:
-        break;
-    }
-    return (struct str){0};
-}
-
-struct str input_without_mark(const struct shape_spec *spec, struct str bytes)
-{
-    struct str mark = mark_of(spec);
-    if (mark.n > 0 && bytes.n >= mark.n && memcmp(bytes.p, mark.p, mark.n) == 0)
-        bytes = (struct str){bytes.p + mark.n, bytes.n - mark.n};
-    return bytes;
-}
-
 static size_t pass_line(struct feed *f, bool *over)
 {
     struct input *in = f->in;
@@ -158,7 +133,7 @@ static enum input_result feed_lines(struct feed *f)
 /* When it came in pieces, the framer has looked into it. */
 static void skip_mark(struct feed *f)
 {
-    size_t n = f->rest.n - input_without_mark(f->in->spec, f->rest).n;
+    size_t n = f->rest.n - shape_without_mark(f->in->spec, f->rest).n;
     if (n == 0)
         return;
     input_reset_framer(f->in, false);

@@ -48,7 +48,7 @@ static bool bind_configured(struct input *in)
 static bool find_rows(const struct shape_spec *spec, struct str bytes, bool at_end,
                       struct str *rows)
 {
-    struct str rest = input_without_mark(spec, bytes);
+    struct str rest = shape_without_mark(spec, bytes);
     bool over = true;
     for (uint64_t i = 0; i < spec->skip_lines && over; i++) {
         size_t used = csv_pass_line(rest, at_end, &over);

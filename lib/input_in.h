@@ -25,7 +25,6 @@ struct feed {
 
 /* input.c */
 void input_reset_framer(struct input *in, bool skipping);
-struct str input_without_mark(const struct shape_spec *spec, struct str bytes);
 
 /* input_csv.c */
 void input_forget_columns(struct input *in);

@@ -299,6 +299,29 @@ bool shape_may_cut(const struct shape_spec *spec)
     return text && spec->on_oversize != OVERSIZE_DEAD_LETTER;
 }
 
+static struct str mark_of(const struct shape_spec *spec)
+{
+    switch (spec->encoding) {
+    case ENCODING_UTF16LE:
+        return STR("\xff\xfe");
+    case ENCODING_UTF16BE:
+        return STR("\xfe\xff");
+    case ENCODING_UTF8:
+        return spec->format != FORMAT_LINE ? STR("\xef\xbb\xbf") : (struct str){0};
+    case ENCODING_LATIN1:
+        break;
+    }
+    return (struct str){0};
+}
+
+struct str shape_without_mark(const struct shape_spec *spec, struct str bytes)
+{
+    struct str mark = mark_of(spec);
+    if (mark.n > 0 && bytes.n >= mark.n && memcmp(bytes.p, mark.p, mark.n) == 0)
+        bytes = (struct str){bytes.p + mark.n, bytes.n - mark.n};
+    return bytes;
+}
+
 void shape_count(struct stats *stats, const struct shape_out *out)
 {
     stats->bad_values += out->bad_values;

@@ -24,8 +24,8 @@
  * object of the columns. regex, the logs of logformats.h, logfmt: an object of the line's fields;
  * a line that does not match is counted (no_match) and goes as on_no_match says: as it is, as a
  * dead letter, or not at all. The object comes from the template, or, without one, holds all
- * fields as strings; what is not there is null, a bare logfmt key is true. Cells past the last
- * column are dropped and counted as a ragged row.
+ * fields as strings; what is not there is null, a bare logfmt key is true. A row with more cells
+ * than columns, or fewer, is counted as ragged; what is past the last column is dropped.
  *
  * Template. Field order is kept. Values: string: JSON string; any (the default): the same, but for
  * JSON's own values and metadata that is a number; int: optional sign and digits; double: a decimal
@@ -36,8 +36,8 @@
  * counts as a bad value; a field that a line does not have is just null. `trim` takes blanks off
  * both ends first. `parse` + `print` re-format a time; the result is a JSON string unless type says
  * otherwise. A bad value: null and counted, or, with bad_value_dead, SHAPE_DEAD with field and
- * column in the reason (never the value: it may be private). A row with more cells than the file
- * has columns counts as a bad value too (not without a template). `from` may be metadata
+ * column in the reason (never the value: it may be private). A ragged row is a bad value too (not
+ * without a template), for it may be torn. `from` may be metadata
  * (SHAPE_METADATA); numbers among it are ints by themselves, what is not known is null: a socket's
  * records have no file, a file's no peer.
  *
@@ -83,6 +83,7 @@
 #include "lib/rng.h"
 #include "lib/stats.h"
 
+#define SHAPE_RANDOM_KEY_BYTES 8
 #define SHAPE_KEY_CHARS_MAX 256 /* Kinesis counts Unicode characters, not bytes */
 #define SHAPE_FIELDS_MAX    512 /* in one template, nested ones included */
 #define SHAPE_DEPTH_MAX     8   /* nested objects in a template */
@@ -211,6 +212,9 @@ enum shape_result shape_cut(struct shape *s, struct shape_in *in, struct rng *r,
 bool shape_may_cut(const struct shape_spec *spec);
 #define SHAPE_TRUNCATED STR("...[truncated]") /* the suffix of a first part that stays alone */
 #define SHAPE_TOO_LONG  "longer than max_record"
+/* A file's first bytes, or a record's that is read as a file is, without the byte-order mark they may
+ * begin with. Lines of UTF-8 are sent as they stand, mark and all. */
+struct str shape_without_mark(const struct shape_spec *spec, struct str bytes);
 void shape_count(struct stats *stats, const struct shape_out *out); /* what was odd about it */
 
 #endif

@@ -248,7 +248,7 @@ static enum shape_result run_template(struct shape *s, const struct shape_in *in
                                       struct shape_out *out)
 {
     const struct cells *cells = &s->cells;
-    if (cells->n > cells->columns->n) {
+    if (cells->n != cells->columns->n) {
         out->ragged_rows++;
         out->bad_values++;
         if (s->spec->bad_value_dead)
@@ -262,7 +262,7 @@ static void run_all_columns(struct shape *s, struct shape_out *out)
 {
     const struct cells *cells = &s->cells;
     const struct shape_columns *c = cells->columns;
-    out->ragged_rows += cells->n > c->n;
+    out->ragged_rows += cells->n != c->n;
     size_t at = 0;
     for (size_t i = 0, end; i < c->n; i++, at = end) {
         if ((end = c->names_end[i]) == at)

@@ -21,7 +21,7 @@
     X(bad_values, "values that did not fit their type")                                            \
     X(bytes_replaced, "invalid UTF-8 sequences replaced in JSON")                                  \
     X(key_fallbacks, "records whose key could not be made from the template")                      \
-    X(ragged_rows, "CSV rows with more cells than columns")                                        \
+    X(ragged_rows, "CSV rows with more or fewer cells than columns")                               \
     X(no_match, "lines that do not match their format")                                            \
     X(dropped, "of these, lines that were dropped")                                                \
     X(add_skipped, "JSON records that are no objects, and were sent as they stand")                \

@@ -72,6 +72,7 @@ struct transform *transform_new(const struct config_source *mapping, const char 
     t->mapping = mapping;
     t->spec = mapping->shape;
     t->spec.key = no_key;
+    t->spec.max_record += SHAPE_RANDOM_KEY_BYTES; /* which is not sent, and so weighs nothing */
     t->answer_max = answer_max;
     csv_row_init(&t->row, RAW_BYTES_MAX);
     t->row.no_quotes = t->spec.no_quotes;

@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 
+#include "lib/framer.h"
 #include "lib/json.h"
 #include "lib/kpl.h"
 #include "lib/transform_in.h"
@@ -133,28 +134,20 @@ static bool make_json(struct transform *t, struct str text, bool valid)
 
 /* ---- data ---- */
 
-/* The next line that is not empty, as the framer gives them at a file's end. */
-static bool next_line(struct str *rest, struct str *line)
-{
-    do {
-        if (rest->n == 0)
-            return false;
-        const char *end = memchr(rest->p, '\n', rest->n);
-        size_t n = end != NULL ? (size_t)(end - rest->p) : rest->n;
-        size_t used = n + (end != NULL);
-        *line = (struct str){rest->p, end != NULL && n > 0 && end[-1] == '\r' ? n - 1 : n};
-        *rest = (struct str){rest->p + used, rest->n - used};
-    } while (line->n == 0);
-    return true;
-}
-
 static bool make_lines(struct transform *t, struct str data)
 {
-    struct str line;
+    struct framer framer;
+    struct frame line;
     bool json = t->spec.format == FORMAT_JSON;
-    while (next_line(&data, &line))
-        if (!(json ? make_json(t, line, false) : make_text(t, line, NULL, false)))
+    framer_reset(&framer, false);
+    framer.encoding = t->spec.encoding;
+    while (framer_line(&framer, data, data.n, true, &line) == FRAME_RECORD) {
+        data = (struct str){data.p + line.used, data.n - line.used};
+        if (line.data.n == 0)
+            continue;
+        if (!(json ? make_json(t, line.data, false) : make_text(t, line.data, NULL, false)))
             return false;
+    }
     return true;
 }
 
@@ -190,12 +183,11 @@ static bool make_values(struct transform *t, struct str data)
 
 static bool make_data(struct transform *t, struct str data)
 {
+    data = shape_without_mark(&t->spec, data);
     if (data.n == 0)
         return true;
     if (t->spec.format == FORMAT_CSV)
         return make_rows(t, data);
-    if (encoding_is_utf16(t->spec.encoding))
-        return make_text(t, data, NULL, false); /* whose line ends are no bytes */
     if (t->spec.format == FORMAT_JSON)
         return make_values(t, data);
     return make_lines(t, data);

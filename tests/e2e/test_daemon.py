@@ -125,7 +125,7 @@ def test_a_second_sigterm_ends_at_once(d, fake):
 
 def test_a_stop_ends_at_its_deadline_and_what_is_left_is_sent_later(d, fake):
     fake.fault = faults.Error("AccessDeniedException")
-    d.settings["stop_timeout"] = "1s"
+    d.settings["stop_timeout"] = "3s"
     d.start()
     d.wait_log("AccessDeniedException")
     d.process.send_signal(signal.SIGTERM)
@@ -334,7 +334,7 @@ def test_once_does_not_wait_for_more_when_all_is_read(d, fake):
 
 def test_once_ends_with_75_when_its_checkpoint_cannot_be_saved(d, fake):
     """The next run would deliver everything again: that is no success."""
-    d.settings["stop_timeout"] = "1s"
+    d.settings["stop_timeout"] = "3s"
 
     class Spoil(faults.Fault):
         def refuse(self, request):
@@ -347,7 +347,7 @@ def test_once_ends_with_75_when_its_checkpoint_cannot_be_saved(d, fake):
 
 
 def test_the_time_of_once_runs_before_the_first_checkpoint_too(d, fake):
-    d.settings["stop_timeout"] = "1s"
+    d.settings["stop_timeout"] = "3s"
     (d.state / "checkpoint.json.new").mkdir()
     assert d.once("--timeout", "1s", timeout=20) == 75, d.log()
     assert fake.requests == []

@@ -332,7 +332,7 @@ def test_a_stream_that_does_not_exist_yet_gets_its_records_when_it_does(ship, fa
 def test_a_wrong_secret_delivers_nothing_and_loses_nothing(ship, fake):
     d = ship(lines(10))
     d.env.update(harness.credentials(secret="wrong"))
-    d.settings["stop_timeout"] = "1s"
+    d.settings["stop_timeout"] = "3s"
     d.start()
     line = d.wait_log("InvalidSignatureException")
     assert "wrong" not in line

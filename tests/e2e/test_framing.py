@@ -153,7 +153,7 @@ def test_lines_are_skipped_in_each_new_file_and_in_none_that_is_taken_up(daemon,
 def test_half_a_record_is_sent_after_a_while_if_that_is_asked(daemon, fake, tmp_path):
     log = tmp_path / "a.log"
     put(log, b"one\nhal")
-    d = following(daemon, fake, log, flush_partial_after="500ms").start()
+    d = following(daemon, fake, log, flush_partial_after="2s").start()
     assert delivered(fake, 1) == [b"one"]
     put(log, b"f")
     assert delivered(fake, 2) == [b"one", b"half"]

@@ -235,20 +235,86 @@ def texts_for(name):
     return [json.dumps(e).encode() for e in events] + odd
 
 
+def at_the_edge(daemon, fake, tmp_path, text, data):
+    """What tailraced sends of a file under this mapping, and what it keeps."""
+    (tmp_path / "in").write_bytes(data)
+    (tmp_path / "m.yaml").write_text(text)
+    d = daemon(fake.url).source("a", tmp_path / "in", start_at="beginning", mapping=tmp_path / "m.yaml")
+    dead = d.once() != 0 and [base64.b64decode(letter["data"]) for letter in d.dead_letters("a")]
+    return fake.data("s"), dead or []
+
+
+@pytest.mark.parametrize("policy", ["dead_letter", "set_null"])
 @pytest.mark.parametrize("name", MAPPINGS)
-def test_the_edge_makes_the_same_bytes(api, start, daemon, fake, tmp_path, name):
+def test_the_edge_makes_the_same_bytes(api, start, daemon, fake, tmp_path, name, policy):
     texts = texts_for(name)
-    (tmp_path / "in").write_bytes(b"\n".join(texts) + b"\n")
-    d = daemon(fake.url).source(name, tmp_path / "in", start_at="beginning", mapping=MAPPINGS[name])
-    assert d.once() == 0, d.log()
-    start(mapping(name))
+    if policy == "dead_letter" and name == "events":
+        texts.remove(b"[1,[2],{}]")  # at the edge an array's good elements go without the bad ones
+    text = mapping(name).replace("on_bad_value: dead_letter", f"on_bad_value: {policy}")
+    sent, dead = at_the_edge(daemon, fake, tmp_path, text, b"\n".join(texts) + b"\n")
+    start(text)
     shaped = []
     for i in range(0, len(texts), 500):
         shaped += ask(api, texts[i : i + 500])
-    assert {result for result, _ in shaped} == {"Ok"}
-    made = b"".join(data for _, data in shaped)
-    assert sorted(fake.data("s")) == sorted(made[:-1].split(b"\n"))
-    assert len(fake.data("s")) >= len(texts)
+    made = b"".join(data for result, data in shaped if result == "Ok")
+    failed = [data for result, data in shaped if result == "ProcessingFailed"]
+    assert sorted(sent) == sorted(made[:-1].split(b"\n"))
+    assert len(sent) >= len(texts) - len(failed)
+    assert sorted(dead) == sorted(failed)
+    assert len(failed) == {"set_null": 0, "dead_letter": 5 if name == "crimes" else 2}[policy]
+
+
+ROW = b"2006/01/01 00:00:00|3108 OCCIDENTAL DR|3|3C|1115|X|2404|38.5|-121.3"
+WHOLE_FILES = {
+    "rows with a mark": ("crimes", b"\xef\xbb\xbf" + ROW + b"\n" + ROW),
+    "rows of a Mac": ("crimes", ROW + b"\r" + ROW + b"\r\n\r\n" + ROW),
+    "JSON with a mark": ("events", b'\xef\xbb\xbf{"a":{"b":1}}'),
+    "JSON and empty lines": ("events", b'{"a":{"x":1}}\r\n\r\n{"b":2}\r\n\n'),
+    "lines with a mark": ("format: line\n", b"\xef\xbb\xbfa\nb"),
+    "lines with CRs": ("format: line\n", b"a\rb\n\rc\r\r\nd"),
+    "lines with NULs": ("format: line\n", b"a\0b\nc"),
+    "latin1": ("format: line\nencoding: latin1\n", b"\xe4\n\xfc\r\n"),
+    "utf-16le": ("format: line\nencoding: utf-16le\n", "a\nbc\r\n\nd\u0a0a".encode("utf-16le")),
+    "utf-16be with a mark": ("format: line\nencoding: utf-16be\n", "\ufeffa\nb\u0ac4".encode("utf-16be")),
+    "JSON in utf-16": (
+        'format: json\nencoding: utf-16le\nflatten: "."\n',
+        '\ufeff{"a":{"b":1}}\n{"a":{"b":"\u0a0d"}}'.encode("utf-16le"),
+    ),
+    "logfmt": ("format: logfmt\n", b'a=1 b="x y"\n\nc=3'),
+}
+
+
+@pytest.mark.parametrize("what", WHOLE_FILES)
+def test_a_record_is_read_as_a_file_is_at_the_edge(api, start, daemon, fake, tmp_path, what):
+    text, data = WHOLE_FILES[what]
+    text = mapping(text) if text in MAPPINGS else text
+    sent, dead = at_the_edge(daemon, fake, tmp_path, text, data)
+    start(text)
+    [(result, made)] = ask(api, [data])
+    assert (result, dead) == ("Ok", [])
+    assert sorted(sent) == sorted(made[:-1].split(b"\n"))
+
+
+@pytest.mark.parametrize(
+    "name, good, bad",
+    [
+        ("crimes", ROW, [ROW[:31], b"hello", ROW + b"|more", ROW.replace(b"1115", b"x")]),
+        ("events", b'{"timestamp":"2026-11-23T10:00:00Z"}', [b'{"timestamp":"yesterday"}', b"7", b"[1]"]),
+    ],
+    ids=MAPPINGS,
+)
+def test_what_is_torn_or_does_not_fit_comes_back_as_it_came(api, start, name, good, bad):
+    function = start(mapping(name))
+    results = ask(api, [good, *bad])
+    assert results[0][0] == "Ok"
+    assert results[1:] == [("ProcessingFailed", data) for data in bad]
+    assert any(f"failed={len(bad)}" in line for line in function.lines())
+
+
+def test_a_full_record_of_a_stream_fits(api, start):
+    start("format: line\n")
+    data = b"x" * 2**20
+    assert ask(api, [data]) == [("Ok", data + b"\n")]
 
 
 # --- results -----------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def test_a_clean_stop_and_start_sends_nothing_twice(served, fake, path):
 def test_a_stop_in_an_outage_keeps_the_rest_for_the_next_start(served, fake, path):
     fake.fault = faults.DropBeforeReading()
     d = served(ack="durable")
-    d.settings["stop_timeout"] = "1s"
+    d.settings["stop_timeout"] = "3s"
     d.reload()
     Client(path).send(*numbered(1000)).wait_ok()
     d.terminate()

@@ -143,7 +143,7 @@ def left_undelivered(daemon, fake, tmp_path, names):
     for name in names:
         append(tmp_path / f"{name}.log", lines(0, 10, name))
     d = following(daemon, fake, tmp_path / "*.log*")
-    d.settings["stop_timeout"] = "1s"
+    d.settings["stop_timeout"] = "3s"
     d.start()
     delivered(fake, 10 * len(names))
     wait_offsets(d, {p.name: p.stat().st_size for p in tmp_path.glob("*.log")})
@@ -332,7 +332,7 @@ def test_while_nothing_is_accepted_the_checkpoint_stays_where_reading_began(
     path = tmp_path / "a.log"
     append(path, lines(0, 10))
     d = following(daemon, fake, path, start_at="end")
-    d.settings["stop_timeout"] = "1s"
+    d.settings["stop_timeout"] = "3s"
     d.start()
     wait_offsets(d, {"a.log": path.stat().st_size})
     begun = path.stat().st_size
