@@ -87,6 +87,7 @@ CONVERT = WRITE_LOG | {
     "glue:GetTable",
     "s3:AbortMultipartUpload",
     "s3:DeleteObject",
+    "s3:GetBucketLocation",
     "s3:GetObject",
     "s3:ListBucket",
     "s3:PutObject",
@@ -298,6 +299,8 @@ def test_buckets_are_private_encrypted_over_tls_and_outlive_the_stack(stack):
         assert set(made["PublicAccessBlockConfiguration"].values()) == {True}
         assert len(made["PublicAccessBlockConfiguration"]) == 4
         assert "BucketName" not in made
+        raw = stack.template["Resources"][f"{name}Policy"]
+        assert (raw["DeletionPolicy"], raw["UpdateReplacePolicy"]) == ("Retain", "Retain")
         policy = stack.resources()[f"{name}Policy"]
         arn = f"arn:aws:s3:::{name.lower()}-bucket"
         for statement in policy["PolicyDocument"]["Statement"]:
