@@ -89,13 +89,17 @@ static int call(struct lambda *l, struct str body, bool patient, struct lambda_r
     buf_puts(&l->out, "\r\n");
     if (l->out.failed)
         return err_set(e, ERR_IO, "memory ran out");
+    bool again = false;
     for (unsigned try = 1, ms = PAUSE_MS;; try++) {
         bool used = l->fd >= 0; /* and so may have gone long ago */
         int rc = used ? 0 : http_connect(l, e);
-        if (rc == 0)
+        bool sent = rc == 0;
+        if (sent)
             rc = http_exchange(l, body, patient, r, e);
+        r->again = again;
         if (rc != ERR_BUSY)
             return rc;
+        again |= sent;
         if (try == TRIES) {
             e->code = ERR_IO;
             return ERR_IO;
@@ -125,9 +129,14 @@ int lambda_next(struct lambda *l, struct lambda_event *event, struct err *e)
     return rc == ERR_RANGE ? LAMBDA_TOO_LARGE : 0;
 }
 
+#define TOO_LARGE 413
+
+/* What is refused when it is sent again had arrived, if nothing is wrong with it. */
 static int judge(const struct lambda *l, const struct lambda_reply *r, struct err *e)
 {
     if (r->status >= 200 && r->status <= 299)
+        return 0;
+    if (r->again && r->status <= 499 && r->status != TOO_LARGE)
         return 0;
     return err_set(e, r->status >= 500 ? ERR_IO : LAMBDA_REFUSED, "%s answers with status %u",
                    l->host, r->status);

@@ -14,6 +14,7 @@
 
 struct lambda_reply {
     unsigned status;
+    bool again; /* what it answers was sent more than once */
     bool keep; /* the connection may be used again */
     bool chunked, has_length;
     size_t length;

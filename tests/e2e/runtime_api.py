@@ -2,7 +2,8 @@
 
 An event is put with `api.put(body)`, and its outcome comes back from `api.outcome(id)`: an Outcome with
 the kind of call ("response", "error"), its body, and its headers. How an event is given is one of HOWS;
-what a POST is told is taken from `api.statuses` (202 when that is empty).
+what a POST is told is taken from `api.statuses` (202 when that is empty): a status, "close" or "take and
+close", without a word in both.
 
 Written on sockets and not on http.server, so that each byte of an answer is ours.
 """
@@ -283,13 +284,19 @@ class RuntimeApi:
         if status == "close":
             raise ConnectionError
         outcome = Outcome(kind, body, headers, time.monotonic() - self.given.get(id, 0))
+        if status == "take and close":
+            self.tell(id, outcome)
+            raise ConnectionError
         text = b'{"status":"OK"}'
         c.sendall(head(status, {"Content-Type": "application/json", "Content-Length": len(text)}) + text)
         if 200 <= status <= 299:
-            with self.news:
-                self.outcomes[id] = outcome
-                self.news.notify_all()
+            self.tell(id, outcome)
         return True
+
+    def tell(self, id, outcome):
+        with self.news:
+            self.outcomes[id] = outcome
+            self.news.notify_all()
 
 
 class Function:

@@ -475,6 +475,22 @@ def test_an_answer_is_given_again_when_the_connection_went(api, start):
     assert api.connections == 2
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
+def test_an_answer_that_is_refused_the_second_time_has_been_given(api, start, status):
+    function = start(mapping("events"))
+    api.statuses = ["take and close", status]
+    assert [x[0] for x in ask(api, [b"{}"])] == ["Ok"]
+    assert [x[0] for x in ask(api, [b"{}"])] == ["Ok"]
+    assert not [path for path in api.paths if path.endswith("/error")]
+    assert not [line for line in function.lines() if "level=error" in line]
+
+
+def test_an_answer_that_is_too_large_is_so_the_second_time_too(api, start):
+    start(mapping("events"))
+    api.statuses = ["close", 413]
+    assert api.ask(firehose([b"{}"])).kind == "error"
+
+
 def test_an_answer_that_is_refused_is_told_as_an_error_and_the_next_event_is_taken(api, start):
     function = start(mapping("events"))
     api.statuses = [413]
