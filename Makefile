@@ -57,11 +57,20 @@ $(BUILD)/tailrace: $(BUILD)/daemon/tailrace.o $(call obj,$(CLI_SRC)) $(DEV) $(LI
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # The Lambda function, static, so that it needs nothing of the machine it runs on. (ld warns that
-# libcrypto could look up names and load modules; nobody asks it to.)
-$(BUILD)/lambda/bootstrap: $(BUILD)/daemon/bootstrap.o $(DEV) $(LIB)
+# libcrypto could look up names and load modules; nobody asks it to.) With gcc it is compiled for
+# itself: optimised as a whole, it takes an eighth less time for a record.
+LAMBDA_SRC = $(addprefix daemon/,bootstrap.c lambda.c lambda_http.c log.c readfile.c) $(LIB_SRC)
+LAMBDA_OPT = $(if $(SAN)$(findstring clang,$(CC)),,-O3 -flto=auto)
+LAMBDA_OBJ = $(call obj,$(if $(LAMBDA_OPT),$(addprefix lambda/,$(LAMBDA_SRC)),$(LAMBDA_SRC)))
+
+$(BUILD)/lambda/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LAMBDA_OPT) -MMD -MP -c -o $@ $<
+
+$(BUILD)/lambda/bootstrap: $(LAMBDA_OBJ)
 	@mkdir -p $(@D)
 ifeq ($(SAN),)
-	$(CC) $(filter-out -pie,$(LDFLAGS)) -static-pie -Wl,--no-warnings -o $@ $^ \
+	$(CC) $(filter-out -pie,$(LDFLAGS)) $(CFLAGS) $(LAMBDA_OPT) -static-pie -Wl,--no-warnings -o $@ $^ \
 	  $(shell pkg-config --static --libs yaml-0.1 libpcre2-8 libcrypto 2>/dev/null)
 else
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)

@@ -96,7 +96,7 @@ static int receive_more(struct lambda *l, bool patient, struct err *e)
     char *to = buf_reserve(&l->in, READ_BYTES);
     if (to == NULL)
         return err_set(e, ERR_SYNTAX, "%s sends a head without end", l->host);
-    size_t got;
+    size_t got = 0;
     int rc = receive(l, to, READ_BYTES, patient, &got, e);
     if (rc == 0)
         buf_commit(&l->in, got);
@@ -247,7 +247,7 @@ static int read_bytes(struct lambda *l, size_t n, struct err *e)
     buf_put(&l->body, l->in.p + l->used, here);
     l->used += here;
     for (n -= here; n > 0;) {
-        size_t got;
+        size_t got = 0;
         int rc = receive(l, l->body.p + l->body.n, n, false, &got, e);
         if (rc != 0)
             return rc;

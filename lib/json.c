@@ -8,38 +8,24 @@
  */
 #include "lib/json.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 static bool plain(unsigned char c)
 {
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
 #if defined(__SSE2__)
-#define BLOCK 16
-
-/* A bit for each byte that is not plain. Compared as signed, bytes from 0x80 are below 0x20 too. */
-static inline unsigned special_16(const char *p)
-{
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-    __m128i odd = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
-    odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
-    odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-    return (unsigned)_mm_movemask_epi8(odd);
-}
+#define BLOCK JSON_BLOCK
 
 static size_t plain_blocks(const char *p, size_t n)
 {
     size_t at = 0;
     for (; n - at >= BLOCK; at += BLOCK) {
-        unsigned special = special_16(p + at);
+        unsigned special = json_special_16(p + at);
         if (special != 0)
             return at + (size_t)__builtin_ctz(special);
     }
     if (at < n && n >= BLOCK) { /* the rest, by a last block that overlaps */
-        unsigned special = special_16(p + n - BLOCK);
+        unsigned special = json_special_16(p + n - BLOCK);
         return special != 0 ? n - BLOCK + (size_t)__builtin_ctz(special) : n;
     }
     return at;
@@ -67,7 +53,7 @@ static size_t plain_blocks(const char *p, size_t n)
 }
 #endif
 
-size_t json_plain_len(const char *p, size_t n)
+size_t json_plain_run(const char *p, size_t n)
 {
     size_t at = n >= BLOCK ? plain_blocks(p, n) : 0;
     while (at < n && plain((unsigned char)p[at]))

@@ -50,6 +50,10 @@
 
 #include "lib/buf.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define JSON_DEPTH_MAX 512 /* hostile nesting costs a bit a level, not stack */
 
 enum json_token {
@@ -88,8 +92,34 @@ bool json_is_array(struct str text);
 enum json_split json_split_next(struct str text, size_t *at, struct str *element);
 void json_unescape(struct buf *out, struct str token);
 
-/* The length of the run at p that needs no care: ASCII without controls, quote and backslash. */
-size_t json_plain_len(const char *p, size_t n);
+size_t json_plain_run(const char *p, size_t n);
+
+#if defined(__SSE2__)
+#define JSON_BLOCK 16
+
+/* A bit for each byte that is not plain. Compared as signed, bytes from 0x80 are below 0x20 too. */
+static inline unsigned json_special_16(const char *p)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i odd = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
+    odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
+    odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+    return (unsigned)_mm_movemask_epi8(odd);
+}
+
+#endif
+
+/* The length of the run at p that needs no care: ASCII without controls, quote and backslash. Most
+ * end within a block. */
+static inline size_t json_plain_len(const char *p, size_t n)
+{
+#if defined(__SSE2__)
+    unsigned special = n >= JSON_BLOCK ? json_special_16(p) : 0;
+    if (special != 0)
+        return (size_t)__builtin_ctz(special);
+#endif
+    return json_plain_run(p, n);
+}
 
 /* The length in bytes of the valid UTF-8 at p (n >= 1): 1..4; 0 if invalid, and then *bad_n is the
  * length of the maximal invalid subpart to replace. */

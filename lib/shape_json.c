@@ -321,7 +321,7 @@ static enum shape_result not_json(struct shape *s, const struct shape_in *in, st
 static enum shape_result check_only(struct shape *s, const struct shape_in *in,
                                     struct shape_out *out)
 {
-    size_t bad_at;
+    size_t bad_at = 0;
     if (!in->valid && !json_valid(s->raw, &bad_at))
         return not_json(s, in, out, bad_at);
     return SHAPE_RECORD;

@@ -141,7 +141,7 @@ static bool make_lines(struct transform *t, struct str data)
     bool json = t->spec.format == FORMAT_JSON;
     framer_reset(&framer, false);
     framer.encoding = t->spec.encoding;
-    while (framer_line(&framer, data, data.n, true, &line) == FRAME_RECORD) {
+    while (framer_line(&framer, data, SIZE_MAX, true, &line) == FRAME_RECORD) {
         data = (struct str){data.p + line.used, data.n - line.used};
         if (line.data.n == 0)
             continue;
