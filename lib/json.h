@@ -78,7 +78,7 @@ struct json_scan {
     struct str token;
     bool escaped;
     unsigned depth;
-    int state;                          /* what may come next; private */
+    int state;                              /* what may come next; private */
     uint64_t in_array[JSON_DEPTH_MAX / 64]; /* one bit a level; private */
 };
 

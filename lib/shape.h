@@ -84,10 +84,10 @@
 #include "lib/stats.h"
 
 #define SHAPE_RANDOM_KEY_BYTES 8
-#define SHAPE_KEY_CHARS_MAX 256 /* Kinesis counts Unicode characters, not bytes */
-#define SHAPE_FIELDS_MAX    512 /* in one template, nested ones included */
-#define SHAPE_DEPTH_MAX     8   /* nested objects in a template */
-#define SHAPE_ADD_MAX       32  /* members of add */
+#define SHAPE_KEY_CHARS_MAX    256 /* Kinesis counts Unicode characters, not bytes */
+#define SHAPE_FIELDS_MAX       512 /* in one template, nested ones included */
+#define SHAPE_DEPTH_MAX        8   /* nested objects in a template */
+#define SHAPE_ADD_MAX          32  /* members of add */
 
 enum shape_format {
     FORMAT_LINE,

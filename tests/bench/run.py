@@ -25,7 +25,9 @@ import tempfile
 import threading
 import time
 
-import gen
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "demo"))
+import crime_table  # noqa: E402
+import gen  # noqa: E402
 
 RUN_SECONDS_MAX = 600
 BUFFER_MIB = 64
@@ -63,21 +65,7 @@ ROWS_SOURCE = """\
     format: csv
     key: "{{district}}"
     record:
-      crime_time:  {{from: cdatetime, parse: "%m/%d/%y %H:%M", print: "%Y/%m/%d %H:%M:%S"}}
-      address:     {{from: address}}
-      district:    {{from: district, type: int}}
-      beat:        {{from: beat, trim: true}}
-      grid:        {{from: grid, type: int}}
-      description: {{from: crimedescr}}
-      crime_id:    {{from: ucr_ncic_code, type: int}}
-      latitude:    {{from: latitude, type: double}}
-      longitude:   {{from: longitude, type: double}}
-      location:
-        lat: {{from: latitude, type: double}}
-        lon: {{from: longitude, type: double}}
-      crime_year:  {{from: cdatetime, parse: "%m/%d/%y %H:%M", print: "%Y"}}
-      crime_month: {{from: cdatetime, parse: "%m/%d/%y %H:%M", print: "%m"}}
-      crime_day:   {{from: cdatetime, parse: "%m/%d/%y %H:%M", print: "%d"}}
+{record}
 """
 
 FLUENT_BIT = """\
@@ -237,7 +225,7 @@ class Bench:
         return path
 
     def source(self, kind, file):
-        return {"lines": LINES_SOURCE, "rows": ROWS_SOURCE}[kind].format(file=file)
+        return {"lines": LINES_SOURCE, "rows": ROWS_SOURCE}[kind].format(file=file, record=crime_table.RECORD)
 
     def run_tailraced(self, kind, tls):
         with Sink(self, tls) as sink:

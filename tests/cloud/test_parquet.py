@@ -21,26 +21,10 @@ import pytest
 import expect
 import json_to_parquet as job
 import make_sample
+from crime_table import TEN, TYPES
 from template import ROOT, REGION, STACK, Stack
 
 NAME = "SacramentocrimeJanuary2006.csv"
-TEN = """1861 GLENROSE AVE|19TH ST / P ST|19TH ST / J ST|2451 MEADOWVIEW RD|2828 AQUINO DR
-NORTHGATE BLVD / RIO TIERRA AVE|4500 TRUXEL RD|300 CURRAN AVE|18TH ST / V ST W ST ALY|757 ALAMOS AVE"""
-TYPES = {
-    "crime_time": "VARCHAR",
-    "address": "VARCHAR",
-    "district": "INTEGER",
-    "beat": "VARCHAR",
-    "grid": "INTEGER",
-    "description": "VARCHAR",
-    "crime_id": "INTEGER",
-    "latitude": "DOUBLE",
-    "longitude": "DOUBLE",
-    "location": "STRUCT(lat DOUBLE, lon DOUBLE)",
-    "crime_year": "VARCHAR",
-    "crime_month": "VARCHAR",
-    "crime_day": "VARCHAR",
-}
 HIVE_TO_DUCKDB = {"string": "VARCHAR", "int": "INTEGER", "double": "DOUBLE"}
 HIVE_TO_DUCKDB["struct<lat:double,lon:double>"] = "STRUCT(lat DOUBLE, lon DOUBLE)"
 CRIME_DAY = ["crime_year", "crime_month", "crime_day"]
@@ -201,7 +185,7 @@ def test_the_real_file_gives_31_days_and_the_ten_of_the_second(spark, tmp_path):
     of_those_times = {
         r["address"] for r in records if r["crime_day"] == "02" and first <= r["crime_time"] <= last
     }
-    wanted = set(TEN.replace("\n", "|").split("|"))
+    wanted = set(TEN)
     assert len(wanted) == 10
     assert wanted <= of_those_times
     inside = {r["address"] for r in records if r["crime_day"] == "02" and first < r["crime_time"] < last}

@@ -22,6 +22,7 @@ import time
 import boto3
 from botocore.config import Config
 
+import crime_table
 import expect
 import make_sample
 
@@ -50,21 +51,7 @@ sources:
     format: csv
     key: "{{district}}"
     record:
-      crime_time:  {{from: cdatetime, parse: "%m/%d/%y %H:%M", print: "%Y/%m/%d %H:%M:%S"}}
-      address:     {{from: address}}
-      district:    {{from: district, type: int}}
-      beat:        {{from: beat, trim: true}}
-      grid:        {{from: grid, type: int}}
-      description: {{from: crimedescr}}
-      crime_id:    {{from: ucr_ncic_code, type: int}}
-      latitude:    {{from: latitude, type: double}}
-      longitude:   {{from: longitude, type: double}}
-      location:
-        lat: {{from: latitude, type: double}}
-        lon: {{from: longitude, type: double}}
-      crime_year:  {{from: cdatetime, parse: "%m/%d/%y %H:%M", print: "%Y"}}
-      crime_month: {{from: cdatetime, parse: "%m/%d/%y %H:%M", print: "%m"}}
-      crime_day:   {{from: cdatetime, parse: "%m/%d/%y %H:%M", print: "%d"}}
+{record}
   access-log:
     file: {dir}/log/access*.log
     stream: weblogs
@@ -116,7 +103,8 @@ def start_tailraced(directory, endpoint):
     (directory / "state").mkdir(mode=0o700)
     (directory / "log").mkdir()
     config = directory / "tailrace.yaml"
-    config.write_text(CONFIG.format(dir=directory, endpoint=endpoint))
+    text = CONFIG.format(dir=directory, endpoint=endpoint, record=crime_table.RECORD)
+    config.write_text(text)
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),

@@ -17,36 +17,10 @@ import course
 import crimes
 import expect
 import truth
+from crime_table import TEN, TYPES
 from parts import HALVES, Pipeline, mapping
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-TEN = [
-    "1861 GLENROSE AVE",
-    "19TH ST / P ST",
-    "19TH ST / J ST",
-    "2451 MEADOWVIEW RD",
-    "2828 AQUINO DR",
-    "NORTHGATE BLVD / RIO TIERRA AVE",
-    "4500 TRUXEL RD",
-    "300 CURRAN AVE",
-    "18TH ST / V ST W ST ALY",
-    "757 ALAMOS AVE",
-]
-TYPES = {
-    "crime_time": "VARCHAR",
-    "address": "VARCHAR",
-    "district": "INTEGER",
-    "beat": "VARCHAR",
-    "grid": "INTEGER",
-    "description": "VARCHAR",
-    "crime_id": "INTEGER",
-    "latitude": "DOUBLE",
-    "longitude": "DOUBLE",
-    "location": "STRUCT(lat DOUBLE, lon DOUBLE)",
-    "crime_year": "VARCHAR",
-    "crime_month": "VARCHAR",
-    "crime_day": "VARCHAR",
-}
 KEY = r"(?P<folder>.+)/tailrace-{half}-1-\d{{4}}(-\d\d){{5}}-[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}\.gz"
 REAL = pytest.mark.skipif(crimes.published() is None, reason="the published crime list is not here")
 

@@ -16,12 +16,11 @@ import threading
 import time
 import zlib
 
+import campaign
 import faults
-from fake_kinesis import FakeKinesis
 
 LOGROTATE = shutil.which("logrotate", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 PADDING = bytes(33 + i * 7919 % 94 for i in range(1 << 17))
-REQUEST_SECONDS = 10  # the daemon's request_timeout
 
 
 # --- lines --------------------------------------------------------------------------------------
@@ -136,59 +135,12 @@ class Tally:
 # --- the endpoint -------------------------------------------------------------------------------
 
 
-class Swallow(list):
-    """In place of a stream's records: only their number."""
-
-    def __init__(self):
-        super().__init__()
-        self.n = 0
-
-    def __len__(self):
-        return self.n
-
-    def __iadd__(self, records):
-        self.n += len(records)
-        return self
-
-
-class CountingKinesis(FakeKinesis):
-    """Keeps no record: tells the tally of each, and of those whose answer may not have arrived."""
-
-    SPOILED = (faults.CutJson, faults.NotJson, faults.CutConnection, faults.DropAfterStoring)
+class CountingKinesis(campaign.ForgetfulKinesis):
+    """Tells lives by the order in which connections were accepted."""
 
     def __init__(self, streams, tally):
-        super().__init__(streams)
-        self.tally = tally
+        super().__init__(streams, tally)
         self.lives = []  # the number of the last connection before each life of the daemon began
-        self.answers_lost = 0  # lines in them
-        for stream in self.streams.values():
-            stream.records = Swallow()
-
-    def store(self, request, stream, codes):
-        body = super().store(request, stream, codes)
-        kept = [data for (data, _), code in zip(request.records, codes) if code is None]
-        request.kept = self.tally.store(kept, self.life_of(request))
-        request.records = []
-        request.connection.last = request
-        return body
-
-    def handle(self, request, fault):
-        request.kept, request.since = [], time.monotonic()
-        with self.lock:
-            self.requests.clear()
-        try:
-            answer = super().handle(request, fault)
-        except faults.Hangup:
-            self.lose_answer(request)
-            raise
-        slow = time.monotonic() - request.since > REQUEST_SECONDS - 3
-        gone = getattr(request.connection, "gone", False)
-        if slow or gone or isinstance(fault, self.SPOILED):
-            self.lose_answer(request)
-        return answer
-
-    def lose_answer(self, request):
-        self.answers_lost += self.tally.permit_unanswered(self.life_of(request), request.kept)
 
     def life_of(self, request):
         return bisect.bisect_left(self.lives, request.connection.number)
@@ -216,16 +168,6 @@ class CountingKinesis(FakeKinesis):
                 except OSError:
                     pass
         return False
-
-    def go_away(self):
-        with self.lock:
-            cut = list(self.connections)
-        for connection in cut:
-            connection.gone = True
-        super().go_away()
-        for connection in cut:
-            if getattr(connection, "last", None) is not None:
-                self.lose_answer(connection.last)
 
 
 class Weather(threading.Thread):
@@ -400,11 +342,11 @@ class Logrotate:
             raise RuntimeError(f"logrotate: {done.stderr.decode(errors='replace')}")
 
 
-class Move:
-    """What a shell script does: mv app.log.1 app.log.2; mv app.log app.log.1."""
+class ByHand:
+    """What a shell script does: an heir's run()."""
 
     pause_min = 0
-    why = "deleted"
+    why = "left the glob"
     keep = 4
 
     def __init__(self, log):
@@ -412,6 +354,12 @@ class Move:
 
     def rotate(self, log, life, _random):
         log.rotate(self.run, life, self.why, reopen=True)
+
+
+class Move(ByHand):
+    """mv app.log.1 app.log.2; mv app.log app.log.1."""
+
+    why = "deleted"
 
     def run(self):
         names = [self.log.path] + [self.log.dir / f"app.log.{i + 1}" for i in range(self.keep)]
@@ -421,62 +369,57 @@ class Move:
                 newer.rename(older)
 
 
-class MoveAway:
-    """mv to a directory that nobody follows."""
-
-    pause_min = 0
-    why = "left the glob"
+class Away(ByHand):
+    """Numbered files in a directory that nobody follows."""
 
     def __init__(self, log):
-        self.log, self.n = log, 0
+        super().__init__(log)
+        self.n = 0
         self.away = log.dir.with_name(f"{log.name}.away")
         self.away.mkdir()
 
-    def rotate(self, log, life, _random):
-        log.rotate(self.run, life, self.why, reopen=True)
+    def next(self):
+        self.n += 1
+        return self.away / str(self.n)
+
+    def drop_oldest(self):
+        (self.away / str(self.n - self.keep)).unlink(missing_ok=True)
+
+
+class MoveAway(Away):
+    """mv to a directory that nobody follows."""
 
     def run(self):
         if self.log.path.exists():
-            self.n += 1
-            self.log.path.rename(self.away / str(self.n))
-            (self.away / str(self.n - 4)).unlink(missing_ok=True)
+            self.log.path.rename(self.next())
+            self.drop_oldest()
 
 
-class Delete:
+class Delete(ByHand):
     """rm, and sometimes a new file at once, which may well get the same inode."""
 
-    pause_min = 0
     why = "deleted"
 
-    def __init__(self, log):
-        self.log = log
-
     def rotate(self, log, life, r):
-        log.rotate(lambda: self.log.path.unlink(missing_ok=True), life, self.why, reopen=True)
+        super().rotate(log, life, r)
         if r.random() < 0.5:
             fd, _ = log.open()
             os.close(fd)
 
+    def run(self):
+        self.log.path.unlink(missing_ok=True)
 
-class SwitchLink:
+
+class SwitchLink(Away):
     """app.log is a symbolic link to the newest of several files, and is switched to the next one."""
 
-    pause_min = 0
-    why = "left the glob"
-
     def __init__(self, log):
-        self.log, self.n = log, 0
-        self.away = log.dir.with_name(f"{log.name}.away")
-        self.away.mkdir()
+        super().__init__(log)
         self.run()
 
-    def rotate(self, log, life, _random):
-        log.rotate(self.run, life, self.why, reopen=True)
-
     def run(self):
-        self.n += 1
-        target, new = self.away / str(self.n), self.log.dir / "next"
+        target, new = self.next(), self.log.dir / "next"
         target.touch(mode=0o644)
         new.symlink_to(target)
         new.rename(self.log.path)
-        (self.away / str(self.n - 4)).unlink(missing_ok=True)
+        self.drop_oldest()

@@ -14,35 +14,28 @@ The seed is printed, and gives the same schedule again, as far as timing allows.
 the loopback interface and in one temporary directory, which is removed at the end unless --keep names it.
 """
 
-import argparse
 import collections
 import json
 import pathlib
 import pickle
-import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import actors  # noqa: E402
+import campaign  # noqa: E402
 import harness  # noqa: E402
 import pushers  # noqa: E402
 import spoolbytes  # noqa: E402
 import stored  # noqa: E402
 
-KILLS = 200
 CLIENTS, PROCESSES = 64, 4
-SECONDS_A_KILL = 12  # no campaign takes longer than this, on average
 CLIENTS_SECONDS, DRAIN_SECONDS = 120, 120
 MAX_RECORD = 64 << 10
-REQUEST_SECONDS = 10
 
 # socket, share of the clients, how many of their events are large, kind of the frames, stream, options
 SPLIT = {"format": "json", "split_arrays": True, "add": {"pid": "{@peer.pid}"}}
@@ -61,10 +54,6 @@ STREAMS = {
 LIMITS = {"lazy": 3_000_000, "small": 800_000}  # bytes a second that the service takes
 
 
-class Failed(Exception):
-    pass
-
-
 class Calm:
     """In place of a clock of good weather."""
 
@@ -72,23 +61,22 @@ class Calm:
         pass
 
 
-class Campaign:
+class Campaign(campaign.Campaign):
+    title = "torture-socket"
+
     def __init__(self, options, directory):
-        self.options, self.dir = options, pathlib.Path(directory)
-        self.random = random.Random(f"{options.seed}/killer")
-        self.stop = threading.Event()
+        super().__init__(options, directory)
         self.counts = collections.Counter()
-        self.lives, self.life_since = 0, time.monotonic()
+        self.life_since = time.monotonic()
         self.unsettled = 0
-        self.started = time.monotonic()
         self.kinds = {}  # client: socket
         self.tally = stored.Tally(options.clients)
         streams = {name: 2 for name in STREAMS}
-        self.fake = stored.Endpoint(streams, self.tally, self.life, REQUEST_SECONDS, LIMITS).start()
+        self.fake = stored.Endpoint(streams, self.tally, self.life, LIMITS).start()
         self.daemon = harness.Daemon(
             self.dir,
             self.fake.url,
-            request_timeout=f"{REQUEST_SECONDS}s",
+            request_timeout=f"{campaign.REQUEST_SECONDS}s",
             stop_timeout="1s",
             streams={name: {"kinesis": name, **more} for name, more in STREAMS.items()},
         )
@@ -100,7 +88,6 @@ class Campaign:
                 **more,
             }
         self.daemon.write()
-        self.stderr = open(self.dir / "daemon.log", "ab")
         self.weather = actors.Weather(self.fake, Calm(), options.seed, self.stop)
         self.pushers = self.make_pushers()
 
@@ -124,7 +111,7 @@ class Campaign:
                     "heavy": heavy,
                 }
             )
-        return [Pushers(self, i, hand) for i, hand in enumerate(hands) if hand]
+        return [Pushers(self.dir, self.options, i, hand) for i, hand in enumerate(hands) if hand]
 
     # The daemon's lives.
 
@@ -135,12 +122,12 @@ class Campaign:
 
     def after_end(self, status):
         if status not in (0, 75, -signal.SIGTERM, -signal.SIGKILL):
-            raise Failed(f"the daemon ended with {status}")
+            raise campaign.Failed(f"the daemon ended with {status}")
         paths = [self.daemon.state / "spool" / f"{name}.spool" for name in STREAMS]
         self.unsettled += self.tally.after_life(self.lives, paths)
 
     def kill(self):
-        self.counts["kills"] += 1
+        self.kills += 1
         self.daemon.kill()
         self.after_end(-signal.SIGKILL)
 
@@ -172,53 +159,26 @@ class Campaign:
             self.daemon.process.send_signal(signal.SIGHUP)
 
     def look(self):
-        if not self.daemon.running():
-            raise Failed(f"the daemon ended by itself: {self.daemon.process.poll()}")
+        super().look()
         for pushers_ in self.pushers:
             if pushers_.process.poll() not in (None, 0):
-                raise Failed(f"clients ended: {pushers_.process.poll()}")
+                raise campaign.Failed(f"clients ended: {pushers_.process.poll()}")
 
-    def live(self, seconds):
-        until = time.monotonic() + seconds
-        while True:
-            self.look()
-            rest = until - time.monotonic()
-            if rest <= 0:
-                return
-            time.sleep(min(0.2, rest))
-
-    def enough(self):
-        spent = time.monotonic() - self.started
-        if self.options.seconds:
-            return spent > self.options.seconds
-        return self.counts["kills"] >= self.options.kills or spent > self.options.kills * SECONDS_A_KILL
-
-    def kills_wanted(self):
-        return 1 if self.options.seconds else self.options.kills
-
-    def run(self):
+    def live_once(self):
         r = self.random
-        self.weather.start()
-        self.start_daemon()
-        while not self.enough():
-            spans = [(0, 0.05), (0.05, 0.5), (0.5, 3), (3, 8), (15, 25)]
-            low, high = r.choices(spans, [20, 25, 32, 20, 3])[0]
-            seconds = r.uniform(low, high)
-            if self.options.seconds:
-                rest = self.options.seconds - (time.monotonic() - self.started)
-                seconds = min(seconds, self.options.seconds / 4, max(rest, 0))
-            self.live(seconds * r.random())
-            if r.random() < 0.3:
-                self.change()
-                seconds = min(seconds, 0.1)
-            self.live(seconds * r.random())
-            if r.random() < 0.2:
-                self.end_kindly()
-            else:
-                self.kill()
-            time.sleep(r.choices([0, 0.3, 2, 5], [5, 4, 3, 1])[0] * r.random())
-            self.start_daemon()
-        self.finish()
+        spans = [(0, 0.05), (0.05, 0.5), (0.5, 3), (3, 8), (15, 25)]
+        low, high = r.choices(spans, [20, 25, 32, 20, 3])[0]
+        seconds = self.seconds_of_life(r.uniform(low, high))
+        self.live(seconds * r.random())
+        if r.random() < 0.3:
+            self.change()
+            seconds = min(seconds, 0.1)
+        self.live(seconds * r.random())
+        if r.random() < 0.2:
+            self.end_kindly()
+        else:
+            self.kill()
+        time.sleep(r.choices([0, 0.3, 2, 5], [5, 4, 3, 1])[0] * r.random())
 
     def finish(self):
         """Fair weather, nothing new: what clients have kept is acknowledged, and all is delivered."""
@@ -238,10 +198,10 @@ class Campaign:
         self.daemon.process.send_signal(signal.SIGTERM)
         status = self.daemon.wait_exit(30)
         if status != 0:
-            raise Failed(f"the daemon stopped with {status}, with nothing left to do")
+            raise campaign.Failed(f"the daemon stopped with {status}, with nothing left to do")
         left = [name for name in STREAMS if self.is_left(name)]
         if left:
-            raise Failed(f"after a clean stop something is left in the spools of {left}")
+            raise campaign.Failed(f"after a clean stop something is left in the spools of {left}")
         self.dead, self.dead_unknown = stored.read_dead_letters(self.daemon.state / "dead-letter")
 
     def is_left(self, name):
@@ -334,7 +294,7 @@ class Campaign:
         lost = self.find_lost()
         sums = self.table(lost)
         spent = time.monotonic() - self.started
-        counts = dict(sorted(self.counts.items()))
+        counts = {"kills": self.kills, **dict(sorted(self.counts.items()))}
         print(
             f"{counts} in {spent:.0f} s; bad weather for {self.weather.bad_seconds:.0f} s:"
             f" {dict(sorted(self.weather.stretches.items()))}; dead letters: {sum(self.dead.values())};\n"
@@ -356,7 +316,7 @@ class Campaign:
             ("not an event that was sent", self.tally.mangled),
             ("dead letters of nothing that was sent", [self.dead_unknown] if self.dead_unknown else []),
             ("the service was asked wrongly", self.fake.violations),
-            ("too few kills", [self.counts["kills"]] if self.counts["kills"] < self.kills_wanted() else []),
+            ("too few kills", self.find_too_few_kills()),
         ]  # fmt: skip
         for what, found in checks:
             if found:
@@ -375,14 +335,11 @@ class Campaign:
         )
 
     def close(self):
-        self.stop.set()
         for pushers_ in self.pushers:
             pushers_.process.kill()
             pushers_.process.wait()
             pushers_.process.stdin.close()
-        self.fake.stop()
-        self.daemon.cleanup()
-        self.stderr.close()
+        super().close()
 
 
 COLUMNS = [
@@ -407,10 +364,9 @@ COLUMNS = [
 class Pushers:
     """One process of clients."""
 
-    def __init__(self, campaign, number, clients):
-        spec = campaign.dir / f"pushers-{number}.json"
-        self.out = campaign.dir / f"pushers-{number}.pickle"
-        options = campaign.options
+    def __init__(self, directory, options, number, clients):
+        spec = directory / f"pushers-{number}.json"
+        self.out = directory / f"pushers-{number}.pickle"
         spec.write_text(
             json.dumps(
                 {"seed": options.seed, "rate": options.rate, "out": str(self.out), "clients": clients}
@@ -430,38 +386,15 @@ class Pushers:
     def end(self):
         self.process.stdin.close()
         if self.process.wait(30) != 0:
-            raise Failed("clients ended badly")
+            raise campaign.Failed("clients ended badly")
         with open(self.out, "rb") as file:
             return pickle.load(file)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--kills", type=int, default=KILLS)
-    parser.add_argument("--seconds", type=float)
+    parser = campaign.make_parser()
     parser.add_argument("--clients", type=int, default=CLIENTS)
-    parser.add_argument("--rate", type=float, default=1.0)
-    parser.add_argument("--keep", type=pathlib.Path)
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    directory = tempfile.mkdtemp(prefix="tailrace-push-", dir=options.keep)
-    campaign, good = None, False
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # clean up then, too
-    try:
-        campaign = Campaign(options, directory)
-        campaign.run()
-        good = campaign.judge()
-    except Failed as failure:
-        print(f"the campaign ended: {failure}: {failure.__cause__!r}")
-        print("\n".join((pathlib.Path(directory) / "daemon.log").read_text().splitlines()[-20:]))
-    finally:
-        if campaign is not None:
-            campaign.close()
-        if options.keep is None:
-            shutil.rmtree(directory)
-    print(f"torture-socket: seed {options.seed}: {'1 passed, 0 failed' if good else '0 passed, 1 failed'}")
-    return 0 if good else 1
+    return campaign.main(Campaign, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ import json
 import threading
 import time
 
-import faults
+import campaign
 import pushers
 import spoolbytes
-from fake_kinesis import FakeKinesis
 
 
 class Tally:
@@ -54,7 +53,7 @@ class Tally:
                 copies[serial] = min(copies[serial] + 1, 255)
         return [event for event in found if event is not None]
 
-    def permit(self, events):
+    def permit_unanswered(self, _life, events):
         """Their answer may have been lost."""
         with self.lock:
             for client, serial in events:
@@ -94,38 +93,16 @@ class Tally:
         return 1 + max(lives, 0) + self._at(self.lost_answers[client], serial)
 
 
-class Swallow(list):
-    """In place of a stream's records: only their number."""
-
-    def __init__(self):
-        super().__init__()
-        self.n = 0
-
-    def __len__(self):
-        return self.n
-
-    def __iadd__(self, records):
-        self.n += len(records)
-        return self
-
-
-class Endpoint(FakeKinesis):
-    """Keeps no record: tells the tally of each, which life of the daemon sent it, and whether the answer
-    may have been lost."""
+class Endpoint(campaign.ForgetfulKinesis):
+    """Takes only so many bytes a second, and tells lives by when a connection was made."""
 
     EARLY_SECONDS = 1  # so long after a start a connection may still be the last life's
-    LATE_SECONDS = 3  # an answer that is later than the daemon's patience less this may not be heard
-    SPOILED = (faults.CutJson, faults.NotJson, faults.CutConnection, faults.DropAfterStoring)
 
-    def __init__(self, streams, tally, life, patience, limits):
-        super().__init__(streams)
-        self.tally, self.patience = tally, patience
+    def __init__(self, streams, tally, life, limits):
+        super().__init__(streams, tally)
         self.limits = limits  # bytes a second, of some streams
         self.room, self.filled_at = dict(limits), {name: time.monotonic() for name in limits}
         self.life = life  # () -> (number, seconds since its start)
-        self.answers_lost = 0  # records in them
-        for stream in self.streams.values():
-            stream.records = Swallow()
 
     def limit(self, request, name, codes):
         """What is too much for one second is refused, record by record, as the service does it."""
@@ -142,45 +119,19 @@ class Endpoint(FakeKinesis):
     def store(self, request, stream, codes):
         if stream.name in self.limits:
             self.limit(request, stream.name, codes)
-        body = super().store(request, stream, codes)
-        kept = [data for (data, _), code in zip(request.records, codes) if code is None]
-        request.kept = self.tally.store(kept, request.connection.number_of_life)
-        request.records = []
-        request.connection.last = request
-        return body
+        return super().store(request, stream, codes)
 
     def handle(self, request, fault):
-        since, request.kept = time.monotonic(), []
         self.find_life(request.connection)
-        with self.lock:
-            self.requests.clear()
-        try:
-            answer = super().handle(request, fault)
-        except faults.Hangup:
-            self.lose_answer(request)
-            raise
-        late = time.monotonic() - since > self.patience - self.LATE_SECONDS
-        if late or hasattr(request.connection, "gone") or isinstance(fault, self.SPOILED):
-            self.lose_answer(request)
-        return answer
+        return super().handle(request, fault)
 
     def find_life(self, connection):
         if not hasattr(connection, "number_of_life"):
             number, age = self.life()
             connection.number_of_life = max(1, number - (age < self.EARLY_SECONDS))
 
-    def lose_answer(self, request):
-        self.answers_lost += self.tally.permit(request.kept)
-
-    def go_away(self):
-        with self.lock:
-            cut = list(self.connections)
-        for connection in cut:
-            connection.gone = True
-        super().go_away()
-        for connection in cut:
-            if getattr(connection, "last", None) is not None:
-                self.lose_answer(connection.last)
+    def life_of(self, request):
+        return request.connection.number_of_life
 
 
 def read_dead_letters(folder):

@@ -12,28 +12,23 @@ The seed is printed, and gives the same schedule again, as far as timing allows.
 the loopback interface and in one temporary directory, which is removed at the end unless --keep names it.
 """
 
-import argparse
 import collections
 import pathlib
-import random
 import re
 import shutil
 import signal
 import sys
-import tempfile
-import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import actors  # noqa: E402
+import campaign  # noqa: E402
 import harness  # noqa: E402
 import missing as missing_bytes  # noqa: E402
 import truth  # noqa: E402
 
-KILLS = 200
-SECONDS_A_KILL = 12  # no campaign takes longer than this, on average
 DRAIN_SECONDS = 60
 SHOWN = 10  # of the lines that should not be missing or doubled
 
@@ -57,35 +52,28 @@ LOGS = [
 STREAMS = {"fast": "20ms", "lazy": "300ms"}
 
 
-class Failed(Exception):
-    pass
+class Campaign(campaign.Campaign):
+    title = "torture-tail"
 
-
-class Campaign:
     def __init__(self, options, directory):
-        self.options, self.dir = options, pathlib.Path(directory)
-        self.random = random.Random(f"{options.seed}/killer")
-        self.stop = threading.Event()
+        super().__init__(options, directory)
         self.health = truth.Health()
         self.life = None
-        self.lives = self.kills = self.stops = 0
-        self.permitted = 0
+        self.stops = self.permitted = 0
         self.found_outside = {}  # log: what has left its glob, and is found again by this life
-        self.started = time.monotonic()
         specs = [s for s in LOGS if not options.only or s[0] in options.only]
         self.tally = actors.Tally(sum(s[2] for s in specs), self.health)
         self.fake = actors.CountingKinesis({name: 2 for name in STREAMS}, self.tally).start()
         self.daemon = harness.Daemon(
             self.dir,
             self.fake.url,
-            request_timeout=f"{actors.REQUEST_SECONDS}s",
+            request_timeout=f"{campaign.REQUEST_SECONDS}s",
             stop_timeout="1s",
             streams={
                 name: {"kinesis": name, "linger": linger, "buffer": "8MiB"}
                 for name, linger in STREAMS.items()
             },
         )
-        self.stderr = open(self.dir / "daemon.log", "ab")
         self.logs, self.writers, self.rotators = [], [], []
         for number, spec in enumerate(specs):
             self.add(number, *spec)
@@ -140,7 +128,7 @@ class Campaign:
         life.ended = time.monotonic()
         self.accounts.after_end()
         if status not in (0, 75, -signal.SIGTERM):  # it had not yet come so far as to listen
-            raise Failed(f"the daemon stopped with {status}")
+            raise campaign.Failed(f"the daemon stopped with {status}")
         if life.health_at_end - self.health_at_start >= truth.HEALTHY_SECONDS:
             for log, found in self.found_outside.items():
                 log.owe(found)
@@ -159,47 +147,22 @@ class Campaign:
             self.permitted += self.tally.permit_unsaved(self.lives, lines)
 
     def look(self):
-        if not self.daemon.running():
-            raise Failed(f"the daemon ended by itself: {self.daemon.process.poll()}")
+        super().look()
         for actor in self.writers + self.rotators:
             if actor.failure is not None:
-                raise Failed(f"{type(actor).__name__} of {actor.log.name}") from actor.failure
-
-    def live(self, seconds):
-        until = time.monotonic() + seconds
-        while True:
-            self.look()
-            rest = until - time.monotonic()
-            if rest <= 0:
-                return
-            time.sleep(min(0.2, rest))
-
-    def enough(self):
-        spent = time.monotonic() - self.started
-        if self.options.seconds:
-            return spent > self.options.seconds
-        return self.kills >= self.options.kills or spent > self.options.kills * SECONDS_A_KILL
-
-    def kills_wanted(self):
-        return 1 if self.options.seconds else self.options.kills
+                raise campaign.Failed(f"{type(actor).__name__} of {actor.log.name}") from actor.failure
 
     def run(self):
-        r = self.random
         for actor in self.writers + self.rotators:
             actor.start()
-        self.weather.start()
-        self.start_daemon()
-        while not self.enough():
-            low, high = r.choices([(0, 0.3), (0.3, 3), (3, 8), (20, 35)], [30, 40, 22, 6])[0]
-            seconds = r.uniform(low, high)
-            if self.options.seconds:
-                rest = self.options.seconds - (time.monotonic() - self.started)
-                seconds = min(seconds, self.options.seconds / 4, max(rest, 0))
-            self.live(seconds)
-            self.end_daemon(kill=r.random() < 0.9)
-            time.sleep(r.choices([0, 0.3, 2, 6], [4, 4, 3, 2])[0] * r.random())
-            self.start_daemon()
-        self.finish()
+        super().run()
+
+    def live_once(self):
+        r = self.random
+        low, high = r.choices([(0, 0.3), (0.3, 3), (3, 8), (20, 35)], [30, 40, 22, 6])[0]
+        self.live(self.seconds_of_life(r.uniform(low, high)))
+        self.end_daemon(kill=r.random() < 0.9)
+        time.sleep(r.choices([0, 0.3, 2, 6], [4, 4, 3, 2])[0] * r.random())
 
     def finish(self):
         """Fair weather, no more lines: what can be delivered is, then the daemon stops."""
@@ -212,7 +175,7 @@ class Campaign:
             self.live(1)
             missing = self.find_missing()[0]
         if self.end_daemon(kill=False) != 0:
-            raise Failed("the daemon could not stop in time, with nothing left to do")
+            raise campaign.Failed("the daemon could not stop in time, with nothing left to do")
 
     # Counting.
 
@@ -343,7 +306,7 @@ class Campaign:
             ("wrong accounts of what is missing", self.accounts.problems),
             ("a sanitizer spoke", self.sanitizers()),
             ("dead letters", [d for d in dead if d.stat().st_size > 0]),
-            ("too few kills", [self.kills] if self.kills < self.kills_wanted() else []),
+            ("too few kills", self.find_too_few_kills()),
         ):
             if found:
                 print(f"{what}: {len(found)}, like {found[:3]}")
@@ -355,15 +318,12 @@ class Campaign:
         return re.findall(r".*(?:Sanitizer|runtime error:).*", said)
 
     def close(self):
-        self.stop.set()
-        self.fake.stop()
-        self.daemon.cleanup()
+        super().close()
         for actor in self.writers + self.rotators:
             if actor.is_alive():
                 actor.join(10)
         for log in self.logs:
             log.release()
-        self.stderr.close()
 
 
 ROW = ("rotations", "lines", "stored", "missing", "again", "slowest")
@@ -373,34 +333,12 @@ BYTES = ("missing", "unknown", "counted", "delivered", "files", "bound")
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--kills", type=int, default=KILLS)
-    parser.add_argument("--seconds", type=float)
+    parser = campaign.make_parser()
     parser.add_argument("--only", type=lambda s: s.split(","))
-    parser.add_argument("--rate", type=float, default=1.0)
-    parser.add_argument("--keep", type=pathlib.Path)
     options = parser.parse_args()
     if actors.LOGROTATE is None:
         sys.exit("logrotate is not installed: tests/setup.sh does it")
-    print(f"seed {options.seed}", flush=True)
-    directory = tempfile.mkdtemp(prefix="tailrace-torture-", dir=options.keep)
-    campaign, good = None, False
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # clean up then, too
-    try:
-        campaign = Campaign(options, directory)
-        campaign.run()
-        good = campaign.judge()
-    except Failed as failure:
-        print(f"the campaign ended: {failure}: {failure.__cause__!r}")
-        print("\n".join((pathlib.Path(directory) / "daemon.log").read_text().splitlines()[-20:]))
-    finally:
-        if campaign is not None:
-            campaign.close()
-        if options.keep is None:
-            shutil.rmtree(directory)
-    print(f"torture-tail: seed {options.seed}: {'1 passed, 0 failed' if good else '0 passed, 1 failed'}")
-    return 0 if good else 1
+    return campaign.main(Campaign, options)
 
 
 if __name__ == "__main__":

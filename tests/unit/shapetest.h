@@ -4,8 +4,8 @@
  *                                      changed, and a record of /srv/a.log at offset 77
  *   start()                            a shape of the spec, in place of the last one
  *   start_with(header)                 also for csv, bound to this header; see `missing`
- *   apply(raw)                         one record; `out` tells what became of it. Whatever it is, it
- *                                      must be sound: an object is JSON, a dead letter what was read
+ *   apply(raw)                         one record; `out` tells what became of it. It must be sound:
+ *                                      an object is JSON, a dead letter what was read
  *   assert_data, assert_key, ...       one record, and what of it is looked at
  *   TEST(name)                         for cmocka: with set_up, which is the test's own, and
  *                                      tear_down

@@ -1,14 +1,6 @@
-#include "tests/uv/uvtest.h"
+#include "tests/uv/listentest.h"
 
-#include <errno.h>
-#include <grp.h>
 #include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-
-#include "daemon/listen.h"
-#include "daemon/unixsock.h"
 
 /* ---- what stands above the device ---- */
 
@@ -89,11 +81,6 @@ static void on_closed(void *ctx, void *owner)
     ((struct above *)ctx)->closed_n++;
 }
 
-static void on_all_closed(void *ctx)
-{
-    ((struct above *)ctx)->closed = true;
-}
-
 static struct listen_ops ops_of(struct above *a)
 {
     return (struct listen_ops){
@@ -123,11 +110,8 @@ static void prepare(struct above *a, struct uvtest *t)
 
 static void open_with(struct above *a, const struct listen_options *o)
 {
-    struct err e;
     const struct listen_ops ops = ops_of(a);
-    a->listen = listen_new(&a->t->loop, o, &ops, &e);
-    if (a->listen == NULL)
-        fail_msg("%s", e.text);
+    a->listen = listentest_open(a->t, o, &ops);
 }
 
 static void open_above(struct above *a, struct uvtest *t)
@@ -139,7 +123,7 @@ static void open_above(struct above *a, struct uvtest *t)
 
 static void close_above(struct above *a)
 {
-    listen_close(a->listen, on_all_closed, a);
+    listen_close(a->listen, listentest_on_closed, &a->closed);
     assert_int_equal(a->closed_n, a->owners_n);
     assert_false(a->closed);
     UVTEST_UNTIL(a->t, a->closed);
@@ -150,12 +134,7 @@ static void close_above(struct above *a)
 
 static int knock(const struct above *a)
 {
-    struct err e;
-    int fd = unixsock_connect(a->path, false, &e);
-    if (fd < 0)
-        fail_msg("%s", e.text);
-    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-    return fd;
+    return listentest_connect(a->path, false);
 }
 
 /* Let in, as the next owner. */
@@ -221,29 +200,17 @@ static size_t flood(int fd)
     return all;
 }
 
-static void turn(struct above *a, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        uv_run(&a->t->loop, UV_RUN_NOWAIT);
-}
-
 /* Runs `does` in a process of another user; its exit code. */
 static int as_another(struct above *a, uid_t uid, gid_t gid, const gid_t *gids, size_t gids_n,
                       int (*does)(const struct above *a))
 {
     assert_int_equal(chmod(uvtest_dir(a->t), 0755), 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
+    pid_t pid = listentest_fork();
     if (pid == 0) {
-        if (setgroups(gids_n, gids) != 0 || setresgid(gid, gid, gid) != 0 ||
-            setresuid(uid, uid, uid) != 0)
-            _exit(99);
+        listentest_become(uid, gid, gids, gids_n);
         _exit(does(a));
     }
-    int status;
-    UVTEST_UNTIL(a->t, waitpid(pid, &status, WNOHANG) == pid);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return listentest_wait(a->t, pid);
 }
 
 /* ---- bytes and answers ---- */
@@ -285,7 +252,7 @@ static void a_client_that_has_said_all_still_gets_its_answers(void **state)
     shutdown(fd, SHUT_WR);
     UVTEST_UNTIL(a.t, o->ended);
     assert_string_equal(o->text, "last words\n");
-    turn(&a, 10);
+    listentest_turn(a.t, 10);
     assert_false(o->closed);
     tell(o, "ok 1\n");
     check_hears(&a, fd, "ok 1\n");
@@ -308,10 +275,10 @@ static void a_client_that_has_closed_is_read_to_its_end(void **state)
     size_t n = flood(fd);
     assert_true(n > LISTEN_READ_MAX);
     tell(o, "an answer nobody reads\n");
-    turn(&a, 5);
+    listentest_turn(a.t, 5);
     close(fd);
     tell(o, "an answer nobody can read\n");
-    turn(&a, 5);
+    listentest_turn(a.t, 5);
     assert_int_equal(listen_waiting(o->client), 0);
     tell(o, "and another\n");
     assert_false(o->ended);
@@ -443,7 +410,7 @@ static void a_paused_client_is_not_read_and_others_are(void **state)
     say(other, "now");
     UVTEST_UNTIL(a.t, a.owners[1].bytes_n == 3);
     close(fd); /* what it has said is not lost by that */
-    turn(&a, 10);
+    listentest_turn(a.t, 10);
     assert_int_equal(a.owners[0].bytes_n, 0);
     assert_false(a.owners[0].ended);
     listen_resume(a.owners[0].client);
@@ -471,7 +438,7 @@ static void a_pause_of_all_stops_reading_and_accepting_at_once_and_answers_go_on
         say(fds[i], "x");
     UVTEST_UNTIL(a.t, a.told == 1);
     int late = knock(&a);
-    turn(&a, 20);
+    listentest_turn(a.t, 20);
     assert_int_equal(a.told, 1);
     assert_int_equal(a.owners_n, ARRAY_LEN(fds));
     tell(&a.owners[3], "ok 7\n");
@@ -558,12 +525,12 @@ static void a_silent_client_may_stay_if_nothing_is_said_about_it(void **state)
     struct above a;
     open_above(&a, *state);
     int fd = come(&a);
-    turn(&a, 5);
+    listentest_turn(a.t, 5);
     /* nothing can expire: no timer, nobody is woken */
     assert_int_equal(uv_backend_timeout(&a.t->loop), -1);
     say(fd, "x");
     UVTEST_UNTIL(a.t, a.told == 1);
-    turn(&a, 5);
+    listentest_turn(a.t, 5);
     assert_int_equal(uv_backend_timeout(&a.t->loop), -1);
     close(fd);
     close_above(&a);
@@ -581,7 +548,7 @@ static void who_says_nothing_is_cut_off(void **state)
     assert_true(hung_up(fd));
     assert_string_equal(a.owners[0].why, "it was silent for too long");
     assert_int_equal(listen_counts(a.listen)->cut_off, 1);
-    turn(&a, 5);
+    listentest_turn(a.t, 5);
     assert_int_equal(uv_backend_timeout(&a.t->loop), -1);
     close(fd);
     close_above(&a);
@@ -608,7 +575,7 @@ static void who_speaks_waits_for_us_or_is_paused_is_not_cut_off(void **state)
     listen_resume(a.owners[2].client);
     for (int i = 0; i < 50; i++) {
         poll(NULL, 0, 1);
-        turn(&a, 1);
+        listentest_turn(a.t, 1);
     }
     assert_int_equal(a.ended_n, 0);
     listen_pause_all(a.listen, false);
@@ -674,7 +641,7 @@ static void who_never_reads_is_cut_off_and_others_are_served(void **state)
     bool room = true;
     while (room) {
         room = listen_answer(a.owners[0].client, answer);
-        turn(&a, 1);
+        listentest_turn(a.t, 1);
         assert_true(listen_waiting(a.owners[0].client) <= LISTEN_ANSWERS_MAX);
     }
     tell(&a.owners[1], "ok 1\n");
@@ -751,10 +718,10 @@ static void the_time_of_a_pause_is_nobodys_silence(void **state)
     uint64_t until = uv_hrtime() + 500 * UINT64_C(1000000);
     while (uv_hrtime() < until) {
         poll(NULL, 0, 10);
-        turn(&a, 1);
+        listentest_turn(a.t, 1);
     }
     listen_pause_all(a.listen, false);
-    turn(&a, 5);
+    listentest_turn(a.t, 5);
     assert_false(a.owners[0].ended);
     UVTEST_UNTIL(a.t, a.owners[0].closed);
     close(fd);
@@ -951,7 +918,7 @@ static void a_close_tells_what_was_sent_and_gives_the_answers_that_are_there(voi
     int fd = come(&a), late = knock(&a);
     say(fd, "written before the stop");
     say(late, "by one who was not let in yet");
-    listen_close(a.listen, on_all_closed, &a);
+    listen_close(a.listen, listentest_on_closed, &a.closed);
     assert_int_equal(access(a.path, F_OK), -1);
     assert_int_equal(a.owners_n, 2);
     assert_int_equal(a.closed_n, 2);
@@ -982,7 +949,7 @@ static void after_the_finish_answers_go_on_and_nothing_else(void **state)
     say(fd, "after");
     listen_pause_all(a.listen, false);
     UVTEST_UNTIL(a.t, a.owners[1].closed);
-    turn(&a, 10);
+    listentest_turn(a.t, 10);
     assert_string_equal(a.owners[0].text, "before");
     tell(&a.owners[0], "ok 1\n");
     check_hears(&a, fd, "ok 1\n");
@@ -1047,23 +1014,11 @@ static void a_place_that_is_taken_is_an_error(void **state)
     uvtest_turn_idle(a.t);
 }
 
-static int managers_socket(const char *path, int kind)
-{
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    memcpy(at.sun_path, path, strlen(path));
-    int fd = socket(AF_UNIX, kind, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (const struct sockaddr *)&at, sizeof at), 0);
-    if (kind != SOCK_DGRAM)
-        assert_int_equal(listen(fd, 16), 0);
-    return fd;
-}
-
 static void the_managers_socket_is_used_and_left_where_it_is(void **state)
 {
     struct above a;
     prepare(&a, *state);
-    int manager = managers_socket(a.path, SOCK_STREAM);
+    int manager = listentest_manager(a.path, SOCK_STREAM);
     int early = knock(&a);
     say(early, "early");
     struct listen_options o = options_of(&a);
@@ -1094,12 +1049,12 @@ static void a_managers_socket_of_the_wrong_kind_is_an_error(void **state)
     prepare(&a, *state);
     const struct listen_ops ops = ops_of(&a);
     struct listen_options o = options_of(&a);
-    o.fd = managers_socket(a.path, SOCK_DGRAM);
+    o.fd = listentest_manager(a.path, SOCK_DGRAM);
     assert_null(listen_new(&a.t->loop, &o, &ops, &e));
     assert_int_equal(e.code, ERR_TYPE);
     assert_int_equal(unlink(a.path), 0);
     o.datagram = true;
-    o.fd = managers_socket(a.path, SOCK_STREAM);
+    o.fd = listentest_manager(a.path, SOCK_STREAM);
     assert_null(listen_new(&a.t->loop, &o, &ops, &e));
     o.datagram = false;
     o.fd = socket(AF_UNIX, SOCK_STREAM, 0); /* it does not listen */

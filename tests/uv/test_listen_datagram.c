@@ -1,13 +1,4 @@
-#include "tests/uv/uvtest.h"
-
-#include <errno.h>
-#include <grp.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-
-#include "daemon/listen.h"
-#include "daemon/unixsock.h"
+#include "tests/uv/listentest.h"
 
 /* ---- what stands above the device ---- */
 
@@ -49,11 +40,6 @@ static bool on_datagram(void *ctx, const struct listen_peer *peer, struct str by
     return true;
 }
 
-static void on_all_closed(void *ctx)
-{
-    ((struct above *)ctx)->closed = true;
-}
-
 static void prepare(struct above *a, struct uvtest *t)
 {
     *a = (struct above){.t = t, .room = SIZE_MAX};
@@ -75,11 +61,8 @@ static struct listen_options options_of(const struct above *a)
 
 static void open_with(struct above *a, const struct listen_options *o)
 {
-    struct err e;
     const struct listen_ops ops = {.ctx = a, .datagram = on_datagram};
-    a->listen = listen_new(&a->t->loop, o, &ops, &e);
-    if (a->listen == NULL)
-        fail_msg("%s", e.text);
+    a->listen = listentest_open(a->t, o, &ops);
 }
 
 static void open_above(struct above *a, struct uvtest *t)
@@ -91,7 +74,7 @@ static void open_above(struct above *a, struct uvtest *t)
 
 static void close_above(struct above *a)
 {
-    listen_close(a->listen, on_all_closed, a);
+    listen_close(a->listen, listentest_on_closed, &a->closed);
     assert_false(a->closed);
     UVTEST_UNTIL(a->t, a->closed);
 }
@@ -100,12 +83,7 @@ static void close_above(struct above *a)
 
 static int come(const struct above *a)
 {
-    struct err e;
-    int fd = unixsock_connect(a->path, true, &e);
-    if (fd < 0)
-        fail_msg("%s", e.text);
-    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-    return fd;
+    return listentest_connect(a->path, true);
 }
 
 static bool try_say(int fd, const char *text)
@@ -128,12 +106,6 @@ static unsigned say_numbers(int fd, unsigned from)
         snprintf(text, sizeof text, "%u", from);
     while (try_say(fd, text) && from++ < 100000);
     return from;
-}
-
-static void turn(struct above *a, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        uv_run(&a->t->loop, UV_RUN_NOWAIT);
 }
 
 static void check_in_order(const struct above *a, unsigned n)
@@ -162,7 +134,7 @@ static void a_datagram_is_told_with_its_sender(void **state)
     UVTEST_UNTIL(a.t, a.told == 2);
     assert_int_equal(a.n, 0);
     assert_int_equal(a.whole, 2);
-    turn(&a, 5);
+    listentest_turn(a.t, 5);
     assert_int_equal(uv_backend_timeout(&a.t->loop), -1); /* nobody is woken for nothing */
     close(fd);
     close_above(&a);
@@ -242,7 +214,7 @@ static void after_a_pause_the_one_that_found_no_room_is_told_first(void **state)
         a.room = room;
         n = say_numbers(fd, n);
         UVTEST_UNTIL(a.t, a.room == 0 && a.told == told + room);
-        turn(&a, 3);
+        listentest_turn(a.t, 3);
         told += (unsigned)room;
         assert_int_equal(a.told, told);
         a.room = 0;
@@ -265,7 +237,7 @@ static void a_pause_after_one_that_was_taken_holds_the_next(void **state)
     assert_true(n > 3);
     for (unsigned told = 1; told <= n; told++) {
         UVTEST_UNTIL(a.t, a.told == told);
-        turn(&a, 3);
+        listentest_turn(a.t, 3);
         check_in_order(&a, told);
         listen_pause_all(a.listen, false);
     }
@@ -281,7 +253,7 @@ static void in_a_pause_senders_wait_in_the_kernel(void **state)
     int fd = come(&a);
     unsigned n = say_numbers(fd, 0);
     assert_true(n > 0);
-    turn(&a, 10);
+    listentest_turn(a.t, 10);
     assert_int_equal(a.told, 0);
     assert_false(try_say(fd, "one more"));
     listen_pause_all(a.listen, false);
@@ -291,25 +263,16 @@ static void in_a_pause_senders_wait_in_the_kernel(void **state)
     close_above(&a);
 }
 
-static int speak(const struct above *a, uid_t uid, gid_t gid)
-{
-    struct err e;
-    int fd = -1;
-    if (setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0)
-        fd = unixsock_connect(a->path, true, &e);
-    return fd >= 0 && send(fd, "x", 1, 0) == 1 ? 0 : 1;
-}
-
 static void speak_as(struct above *a, uid_t uid, gid_t gid)
 {
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0)
-        _exit(speak(a, uid, gid));
-    int status;
-    UVTEST_UNTIL(a->t, waitpid(pid, &status, WNOHANG) == pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    pid_t pid = listentest_fork();
+    if (pid == 0) {
+        listentest_become(uid, gid, NULL, 0);
+        struct err e;
+        int fd = unixsock_connect(a->path, true, &e);
+        _exit(fd >= 0 && send(fd, "x", 1, 0) == 1 ? 0 : 1);
+    }
+    assert_int_equal(listentest_wait(a->t, pid), 0);
 }
 
 static void each_datagram_is_held_against_the_list(void **state)
@@ -374,17 +337,14 @@ static void nobody_but_root_can_say_who_he_is(void **state)
         skip();
     struct above a;
     open_above(&a, *state);
-    int fd = come(&a), status;
-    pid_t pid = fork();
+    int fd = come(&a);
+    pid_t pid = listentest_fork();
     if (pid == 0) {
         const struct ucred lie = {.pid = getpid(), .uid = 0, .gid = 0};
-        if (setgroups(0, NULL) != 0 || setresgid(4001, 4001, 4001) != 0 ||
-            setresuid(4001, 4001, 4001) != 0)
-            _exit(3);
+        listentest_become(4001, 4001, NULL, 0);
         send_as(fd, &lie, -1);
     }
-    UVTEST_UNTIL(a.t, waitpid(pid, &status, WNOHANG) == pid);
-    assert_int_equal(WEXITSTATUS(status), 1);
+    assert_int_equal(listentest_wait(a.t, pid), 1);
     assert_int_equal(a.told, 0);
     close(fd);
     close_above(&a);
@@ -394,15 +354,14 @@ static void descriptors_that_are_sent_along_are_not_kept(void **state)
 {
     struct above a;
     open_above(&a, *state);
-    int fd = come(&a), status;
+    int fd = come(&a);
     unsigned before = uvtest_count_fds();
-    pid_t pid = fork();
+    pid_t pid = listentest_fork();
     if (pid == 0) {
         const struct ucred who = {.pid = getpid(), .uid = geteuid(), .gid = getegid()};
         send_as(fd, &who, open("/dev/null", O_RDONLY));
     }
-    UVTEST_UNTIL(a.t, waitpid(pid, &status, WNOHANG) == pid);
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(listentest_wait(a.t, pid), 0);
     UVTEST_UNTIL(a.t, a.told == 1);
     assert_int_equal(a.peer.pid, pid);
     assert_int_equal(uvtest_count_fds(), before);
@@ -438,11 +397,8 @@ static void the_managers_socket_keeps_its_queue(void **state)
 {
     struct above a;
     prepare(&a, *state);
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    memcpy(at.sun_path, a.path, strlen(a.path));
-    int manager = socket(AF_UNIX, SOCK_DGRAM, 0), on = 1;
+    int manager = listentest_manager(a.path, SOCK_DGRAM), on = 1;
     assert_int_equal(setsockopt(manager, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
-    assert_int_equal(bind(manager, (const struct sockaddr *)&at, sizeof at), 0);
     int fd = come(&a);
     say(fd, "before we were there");
     struct listen_options o = options_of(&a);

@@ -40,6 +40,12 @@ static void copytruncate(struct follow *fo, const char *copy)
     truncate_file(fo->uv, "a.log");
 }
 
+static void truncate_and_go_on(struct follow *fo)
+{
+    truncate_file(fo->uv, "a.log");
+    append(fo->uv, "a.log", "new\n");
+}
+
 /* Everything once: the copy has what stood in the file, the file what came after. */
 static void assert_handed_over(struct follow *fo, const char *copy, const char *since)
 {
@@ -98,8 +104,7 @@ static void a_copy_seen_while_it_grows_waits_for_the_truncation(void **state)
         assert_string_equal(follow_text(fo, "a.log.1"), "");
     }
     close(copy);
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     follow_settle(fo);
     assert_handed_over(fo, "a.log.1", "new\n");
     free(text);
@@ -119,8 +124,7 @@ static void a_copy_seen_while_it_is_still_empty_waits_for_its_bytes(void **state
     follow_settle(fo);
     assert_string_equal(follow_text(fo, "a.log.1"), "");
     close(copy);
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     follow_settle(fo);
     assert_handed_over(fo, "a.log.1", "new\n");
     free(text);
@@ -147,8 +151,7 @@ static void a_copy_filled_while_it_is_looked_at_waits_for_the_truncation(void **
     follow_settle(fo);
     assert_true(after_empty == NULL);
     assert_string_equal(follow_text(fo, "a.log.1"), "");
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     follow_settle(fo);
     assert_handed_over(fo, "a.log.1", "new\n");
     follow_close(fo);
@@ -182,8 +185,7 @@ static void assert_read_on_and_handed_over(struct follow *fo)
     tail_pause(fo->tail, false);
     follow_settle(fo);
     assert_int_equal(nth_found(fo, 0)->n, 3000);
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     follow_settle(fo);
     assert_handed_over(fo, "a.log.1", "new\n");
     follow_close(fo);
@@ -199,26 +201,24 @@ static void copied_when_little_of_it_had_been_read(void **state)
     assert_read_on_and_handed_over(follow_copied_after(state, 102));
 }
 
-static void copied_and_truncated_when_nothing_of_it_had_been_read(void **state)
+/* It is truncated before it is read on. */
+static void assert_truncated_and_handed_over(struct follow *fo)
 {
-    struct follow *fo = follow_copied_after(state, 0);
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     tail_pause(fo->tail, false);
     follow_settle(fo);
     assert_handed_over(fo, "a.log.1", "new\n");
     follow_close(fo);
 }
 
+static void copied_and_truncated_when_nothing_of_it_had_been_read(void **state)
+{
+    assert_truncated_and_handed_over(follow_copied_after(state, 0));
+}
+
 static void copied_and_truncated_when_little_of_it_had_been_read(void **state)
 {
-    struct follow *fo = follow_copied_after(state, 102);
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
-    tail_pause(fo->tail, false);
-    follow_settle(fo);
-    assert_handed_over(fo, "a.log.1", "new\n");
-    follow_close(fo);
+    assert_truncated_and_handed_over(follow_copied_after(state, 102));
 }
 
 static void unread_bytes_are_read_from_the_copy_and_then_the_file_from_0(void **state)
@@ -342,8 +342,7 @@ static void a_copy_that_ends_before_read_at_was_proven_while_the_file_was_whole(
     follow_settle(fo);
     append(fo->uv, "a.log", "written between copy and truncation\n");
     follow_settle(fo);
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     follow_settle(fo);
     assert_int_equal(fo->copied_n, 1);
     assert_int_equal(nth_found(fo, 0)->n, 3000 + 36); /* nothing twice */
@@ -359,8 +358,7 @@ static void a_copy_that_cannot_be_proven_is_read_again(void **state)
     struct follow *fo = follow_lines_of(state, 3000);
     char *text = numbered_lines(3000);
     follow_write_at(fo->uv, "a.log.1", O_TRUNC, text, 2000);
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     follow_settle(fo);
     assert_int_equal(fo->copied_n, 0);
     assert_int_equal(nth_found(fo, 0)->replaced_n, 1);
@@ -487,8 +485,7 @@ static void renamed_while_it_is_held_it_is_still_the_copy(void **state)
     rename_file(fo->uv, "a.log.1", "a.log.2");
     follow_settle(fo);
     assert_string_equal(follow_text(fo, "a.log.2"), "");
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     follow_settle(fo);
     assert_handed_over(fo, "a.log.2", "new\n");
     follow_close(fo);
@@ -520,8 +517,7 @@ static void deleted_while_it_is_held_it_is_still_the_copy(void **state)
     follow_settle(fo);
     delete_file(fo->uv, "a.log.1");
     follow_settle(fo);
-    truncate_file(fo->uv, "a.log");
-    append(fo->uv, "a.log", "new\n");
+    truncate_and_go_on(fo);
     follow_settle(fo);
     assert_int_equal(fo->copied_n, 1);
     UVTEST_UNTIL(fo->uv, fo->lost_n == 1);
