@@ -212,8 +212,8 @@ enum shape_result shape_cut(struct shape *s, struct shape_in *in, struct rng *r,
 bool shape_may_cut(const struct shape_spec *spec);
 #define SHAPE_TRUNCATED STR("...[truncated]") /* the suffix of a first part that stays alone */
 #define SHAPE_TOO_LONG  "longer than max_record"
-/* A file's first bytes, or a record's that is read as a file is, without the byte-order mark they may
- * begin with. Lines of UTF-8 are sent as they stand, mark and all. */
+/* A file's first bytes, or a record's that is read as a file is, without the byte-order mark that
+ * they may begin with. Lines of UTF-8 are sent as they stand, mark and all. */
 struct str shape_without_mark(const struct shape_spec *spec, struct str bytes);
 void shape_count(struct stats *stats, const struct shape_out *out); /* what was odd about it */
 

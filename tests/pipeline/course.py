@@ -6,6 +6,8 @@ Card events, single ones and arrays of a hundred, come through a socket that ack
 the function takes them apart.
 """
 
+import base64
+import collections
 import pathlib
 import subprocess
 import time
@@ -35,6 +37,8 @@ class Outcome:
     def __init__(self):
         self.wanted, self.found, self.lines, self.counts, self.keys = {}, {}, {}, {}, {}
         self.frames, self.raw_is_whole = {}, {}
+        self.kept = {}  # what lies under errors/, and what must
+        self.unfit = {"crimes": collections.Counter(), "events": collections.Counter()}
 
     def close(self):
         self.answers.close()
@@ -89,7 +93,8 @@ def run(directory, text, events, edge=False, say=lambda text: None):
         outcome.wanted["crimes"] = crimes.wanted(text)
     else:
         path, data = folder / "january.rows", "".join(truth.piped(row) + "\n" for row in rows).encode()
-        outcome.wanted["crimes"] = truth.crime_lines(rows)
+        outcome.wanted["crimes"] = truth.crime_lines(filter(truth.fits, rows))
+        outcome.unfit["crimes"].update(truth.piped(row).encode() for row in rows if not truth.fits(row))
     outcome.wanted["events"] = truth.event_lines(events)
     outcome.frames = {"crimes": len(rows), "events": len(frames)}
     path.touch()
@@ -118,6 +123,7 @@ def look(p, outcome):
         outcome.lines[half] = list(p.placed(half))
         outcome.found[half] = truth.lines_found(line for _, line in outcome.lines[half])
         outcome.counts[half] = p.deliveries[half].counts
+        outcome.kept[half] = collections.Counter(base64.b64decode(e["rawData"]) for e in p.errors(half))
         outcome.raw_is_whole[half] = truth.is_made_of(p.raw(half), p.streamed(half))
         outcome.keys[half] = {
             "raw": p.keys("RawBucket", f"{half}/"),

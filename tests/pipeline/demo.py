@@ -36,7 +36,7 @@ def stages(o):
     counts, keys = o.counts, o.keys
     print()
     line("", *HALVES)
-    line("rows and events that go in", *each(lambda h: o.wanted[h].total()))
+    line("rows and events that go in", *each(lambda h: o.wanted[h].total() + o.unfit[h].total()))
     line("  lines of the file, frames", *each(lambda h: o.frames[h]))
     line("records in the stream", *each(lambda h: counts[h]["records"]))
     line("raw backup: objects in S3", *each(lambda h: len(keys[h]["raw"])))
@@ -45,7 +45,8 @@ def stages(o):
     line("  failed calls, failed records", *each(lambda h: f"{counts[h]['failed calls']}, {counts[h]['failed']}"))
     line("JSON: objects in S3", *each(lambda h: len(keys[h]["json"])))
     line("  lines", *each(lambda h: len(o.lines[h])))
-    line("  objects under errors/", *each(lambda h: len(keys[h]["errors"])))
+    line("  kept under errors/", *each(lambda h: o.kept[h].total()))
+    line("    for times that do not exist", *each(lambda h: o.unfit[h].total()))
     line("Parquet: files in S3", *each(lambda h: len(keys[h]["parquet"])))
     line("  day partitions", *each(lambda h: len(o.answers.directories(h))))
     line("  rows", *each(lambda h: o.answers.ask(f"SELECT count(*) FROM {h}")[0][0]))
@@ -74,7 +75,8 @@ def sound(o, compared):
     return (
         not any(any(compared[h]) for h in HALVES)
         and all(o.raw_is_whole.values())
-        and not any(o.counts[h]["failed"] or o.counts[h]["failed calls"] for h in HALVES)
+        and o.kept == o.unfit
+        and not any(o.counts[h]["failed calls"] for h in HALVES)
         and all(o.answers.ask(f"SELECT count(*) FROM {h}")[0][0] == o.wanted[h].total() for h in HALVES)
     )
 

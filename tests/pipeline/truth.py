@@ -36,6 +36,11 @@ def piped(row):
     return "|".join([time or row["cdatetime"], *list(row.values())[1:]])
 
 
+def fits(row):
+    """Whether the mapping takes it: its time is one, or is empty. (The list made up has others, too.)"""
+    return not row["cdatetime"] or expect.time(row["cdatetime"], "%Y") is not None
+
+
 def crime_lines(rows):
     """{a record, exactly: how often}."""
     return collections.Counter(expect.frozen(expect.record(row)) for row in rows)
