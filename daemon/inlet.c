@@ -189,6 +189,8 @@ const char *inlet_state(const struct inlet *in)
 {
     if (spool_failed(in->home.spool) != NULL)
         return "failed";
+    if (spool_is_stalled(in->home.spool))
+        return "waiting";
     return in->full || !list_empty(&in->blocked) ? "full" : "listening";
 }
 
@@ -218,11 +220,21 @@ struct inlet *inlet_of(struct list *link)
     return CONTAINER_OF(link, struct inlet, link);
 }
 
+/* Each turn begins with another, for the first may take all the room that there is. */
 void inlets_turn(struct service *s, struct now now)
 {
+    unsigned n = 0, i = 0;
     LIST_FOR(it, save, &s->inlets)
     {
-        inlet_resume(inlet_of(it), now);
+        n++;
+    }
+    unsigned first = n > 0 ? s->inlet_turns++ % n : 0;
+    for (unsigned round = 0; round < 2; round++) {
+        LIST_FOR(it, save, &s->inlets)
+        {
+            if ((i++ % n >= first) == (round == 0))
+                inlet_resume(inlet_of(it), now);
+        }
     }
 }
 

@@ -225,6 +225,7 @@ void inlet_resume(struct inlet *in, struct now now)
     if (in->full && client_has_room(&in->home)) {
         in->full = false;
         listen_pause_all(in->listen, false);
+        listen_tell_held(in->listen);
     }
 }
 

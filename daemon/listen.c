@@ -56,12 +56,18 @@ void listen_refuse(struct listen *l, const struct listen_peer *peer)
 
 static bool may_come(const struct listen *l, int fd, const struct listen_peer *peer)
 {
-    gid_t gids[LISTEN_GROUPS_MAX + 1] = {peer->gid};
-    socklen_t size = LISTEN_GROUPS_MAX * sizeof gids[0];
-    if (listen_allows(l, peer->uid, gids, 1))
+    if (listen_allows(l, peer->uid, &peer->gid, 1))
         return true;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids + 1, &size) == 0 &&
-           listen_allows(l, peer->uid, gids, 1 + size / sizeof gids[0]);
+    gid_t few[64], *gids = few;
+    socklen_t size = sizeof few;
+    int rc = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &size);
+    if (rc != 0 && errno == ERANGE && size <= LISTEN_GROUPS_MAX * sizeof gids[0] &&
+        (gids = malloc(size)) != NULL)
+        rc = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &size);
+    bool may = rc == 0 && listen_allows(l, peer->uid, gids, size / sizeof gids[0]);
+    if (gids != few)
+        free(gids);
+    return may;
 }
 
 /* ---- who comes ---- */
@@ -197,12 +203,17 @@ void listen_pause_all(struct listen *l, bool pause)
     listen_wake(l); /* there may be datagrams that were read before */
 }
 
+void listen_tell_held(struct listen *l)
+{
+    if (l->datagrams != NULL)
+        listen_datagrams_tell(l);
+}
+
 static void on_idle(uv_idle_t *idle)
 {
     struct listen *l = CONTAINER_OF(idle, struct listen, idle);
     listen_do_work(l);
-    if (l->datagrams != NULL)
-        listen_datagrams_tell(l);
+    listen_tell_held(l);
     if (list_empty(&l->work) && (l->paused || !listen_datagrams_held(l)))
         uv_idle_stop(idle);
 }

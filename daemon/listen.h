@@ -73,7 +73,7 @@
 #define LISTEN_FRAME_MS       60000
 #define LISTEN_GOODBYE_MS     30000
 #define LISTEN_ANSWERS_MAX    (4 * MIB) /* stop reading long before: what one read can cause */
-#define LISTEN_GROUPS_MAX     256       /* a peer with more is known by uid and gid alone */
+#define LISTEN_GROUPS_MAX     65536     /* of a peer: as many as the kernel lets it have */
 
 struct listen_peer {
     pid_t pid;
@@ -133,6 +133,7 @@ bool listen_set(struct listen *l, unsigned max_clients, uint64_t idle_ms,
 void listen_set_waits(struct listen *l, uint64_t frame_ms, uint64_t goodbye_ms); /* for tests */
 const struct listen_counts *listen_counts(const struct listen *l);
 void listen_pause_all(struct listen *l, bool pause);
+void listen_tell_held(struct listen *l); /* datagrams that were read before a pause, now */
 
 void listen_pause(struct listen_client *c);
 void listen_resume(struct listen_client *c);

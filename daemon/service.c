@@ -38,7 +38,11 @@ void service_status(struct service *s)
         const struct stream *st = CONTAINER_OF(it, struct stream, link);
         if (st->spool != NULL && spool_failed(st->spool) != NULL)
             buf_printf(&text, "; the spool of %s has failed, nothing is acknowledged", st->name);
+        if (st->spool_stalled)
+            buf_printf(&text, "; the spool of %s waits for room in the dead letters", st->name);
     }
+    if (s->dead_fails)
+        buf_puts(&text, "; dead letters cannot be stored");
     const char *line = buf_cstr(&text);
     if (line != NULL)
         notify_send(&s->notify, "STATUS=%s", line);

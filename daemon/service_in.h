@@ -55,8 +55,9 @@ struct stream {
     struct spoolfile *spoolfile;
     struct lag spool_lag;
     bool spool_told;     /* that it has failed */
+    bool spool_stalled;  /* it waits for room in the dead letters, and that is told */
     uint64_t drops_told; /* of stats.spool_dropped */
-    struct log_limit drops;
+    struct log_limit drops, stall;
     bool paused;  /* by its pipeline */
     bool leaving; /* no longer configured: drains, then closes */
     struct log_limit trouble;
@@ -122,7 +123,8 @@ struct service {
     uint64_t next_save_ms, next_expire_ms;
     struct log_limit save_trouble;
     struct deadletter *deadletter;
-    struct log_limit dead_trouble;
+    struct log_limit dead_trouble, dead_failure;
+    bool dead_fails; /* the last one could not be stored */
     struct watch *watch;
     struct control *control; /* NULL: none */
     struct notify notify;
@@ -134,6 +136,7 @@ struct service {
     struct log_limit creds_trouble;
 
     struct list streams, sources, inlets, retired;
+    unsigned inlet_turns;
     struct activation activation;
     uint32_t next_stream_id;
     uint64_t next_stall_ms;
@@ -219,6 +222,7 @@ uint64_t spooling_turn(struct stream *st, struct now now);
 bool spooling_is_over(const struct stream *st);  /* nothing in it waits for delivery */
 bool spooling_is_quiet(const struct stream *st); /* finished, and nothing waits for the disk */
 void spooling_report(struct service *s);         /* spools that no stream has */
+void spooling_tell_drops(struct stream *st);     /* what the log has not heard of yet */
 
 /* inlet.c */
 struct inlet;

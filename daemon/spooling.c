@@ -43,6 +43,21 @@ static void tell_failure(struct stream *st)
     service_status(st->service);
 }
 
+/* What is behind a dead letter that has no room waits with it: nothing is lost, and it is said. */
+static void tell_stall(struct stream *st, struct now now)
+{
+    uint64_t held;
+    bool stalled = spool_is_stalled(st->spool);
+    if (stalled == st->spool_stalled)
+        return;
+    st->spool_stalled = stalled;
+    service_status(st->service);
+    if (stalled && log_limit(&st->stall, now.mono_ms, COMPLAIN_EVERY_MS, &held))
+        log_error(log_msg("the spool waits"), log_s("stream", st->name),
+                  log_s("why", "a record must become a dead letter, and dead_letter_max is reached"),
+                  log_u("held_back", held));
+}
+
 static void tell_found(const struct stream *st, const struct spool_report *r)
 {
     if (r->records > 0)
@@ -108,17 +123,25 @@ void spooling_report(struct service *s)
     spoolfile_each(s->statedir.dir_fd, tell_orphan, s);
 }
 
-/* At once, then now and then; UINT64_MAX: nothing is left to tell. */
-static uint64_t tell_drops(struct stream *st, struct now now)
+void spooling_tell_drops(struct stream *st)
 {
-    uint64_t dropped = pipeline_stats(st->pipeline)->spool_dropped, held;
+    uint64_t dropped = pipeline_stats(st->pipeline)->spool_dropped;
     if (dropped == st->drops_told)
-        return UINT64_MAX;
-    if (!log_limit(&st->drops, now.mono_ms, COMPLAIN_EVERY_MS, &held))
-        return st->drops.next_ms;
+        return;
     log_warn(log_msg("records were dropped: the spool is full"), log_s("stream", st->name),
              log_u("records", dropped - st->drops_told), log_u("so_far", dropped));
     st->drops_told = dropped;
+}
+
+/* At once, then now and then. When there will be something to tell. */
+static uint64_t drops_turn(struct stream *st, struct now now)
+{
+    uint64_t held;
+    if (pipeline_stats(st->pipeline)->spool_dropped == st->drops_told)
+        return UINT64_MAX;
+    if (!log_limit(&st->drops, now.mono_ms, COMPLAIN_EVERY_MS, &held))
+        return st->drops.next_ms;
+    spooling_tell_drops(st);
     return UINT64_MAX;
 }
 
@@ -129,7 +152,8 @@ uint64_t spooling_turn(struct stream *st, struct now now)
     struct origin *o = spool_origin(st->spool);
     uint64_t read_at = o->read_at, next = spool_turn(st->spool, now);
     tell_failure(st);
-    next = min_u64(next, tell_drops(st, now));
+    tell_stall(st, now);
+    next = min_u64(next, drops_turn(st, now));
     lag_seen(&st->spool_lag, spool_end(st->spool), o->delivered, now.mono_ms);
     list_del(&o->moved); /* no checkpoint tells of it: the spool does, itself */
     return o->read_at != read_at ? now.mono_ms : next; /* the pipeline has something to do */

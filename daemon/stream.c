@@ -72,7 +72,8 @@ static void do_dead_letter(void *ctx, const struct record *rec, const char *reas
     };
     name_origin(st, rec, &r);
     uint64_t held;
-    if (log_limit(&s->dead_trouble, uv_now(&s->loop), 1000, &held))
+    bool again = s->dead_fails; /* it has been told, and why it is not stored */
+    if (!again && log_limit(&s->dead_trouble, uv_now(&s->loop), 1000, &held))
         log_warn(log_msg("dead letter"), log_s("source", r.source), log_s("path", r.path),
                  log_u("offset", r.offset), log_s("reason", r.reason), log_u("held_back", held));
     deadletter_store(s->deadletter, &r, (uint64_t)st->id << TOKEN_BITS | token);
@@ -82,9 +83,13 @@ void stream_dead_stored(void *service, uint64_t token, const struct err *e)
 {
     struct service *s = service;
     uint64_t held;
-    if (e != NULL && log_limit(&s->dead_trouble, uv_now(&s->loop), COMPLAIN_EVERY_MS, &held))
+    if (e != NULL && log_limit(&s->dead_failure, uv_now(&s->loop), COMPLAIN_EVERY_MS, &held))
         log_error(log_msg("a dead letter cannot be stored; it is kept and tried again"),
                   log_s("why", e->text), log_u("held_back", held));
+    if (s->dead_fails != (e != NULL)) {
+        s->dead_fails = e != NULL;
+        service_status(s);
+    }
     LIST_FOR(it, save, &s->streams)
     {
         struct stream *st = CONTAINER_OF(it, struct stream, link);
@@ -284,6 +289,7 @@ static void on_http_closed(void *ctx)
 void stream_close(struct stream *st)
 {
     list_del(&st->link);
+    spooling_tell_drops(st);
     http_close(st->http, on_http_closed, st);
 }
 

@@ -269,6 +269,8 @@ bool client_has_room(const struct client_home *home)
     const struct spool *sp = home->spool;
     if (spool_failed(sp) != NULL && home->answers)
         return false;
+    if (spool_is_exhausted(sp))
+        return home->on_full != CLIENT_BLOCK;
     switch (home->on_full) {
     case CLIENT_DROP_NEWEST:
         return spool_has_memory(sp);

@@ -31,7 +31,7 @@
  * A full spool. block: CLIENT_WAIT, in the middle of an array, too: its elements before are in the
  * spool, and `element` remembers how far. drop_newest: the record is counted, and the frame is bad.
  * drop_oldest: the spool makes room. After a failure of the spool only clients without
- * acknowledgements go on.
+ * acknowledgements go on, and when it is exhausted both policies drop what comes.
  *
  * Datagrams. client_datagram takes one record by one call, from the peer that is told; false: there
  * is no room, offer it again. One line end behind it is left off. One that was cut by the kernel is

@@ -20,7 +20,7 @@ static enum client_result put_item(struct client *c, struct now now, struct spoo
     case SPOOL_OK:
         return CLIENT_GO_ON;
     case SPOOL_FULL:
-        if (home->on_full != CLIENT_DROP_NEWEST)
+        if (home->on_full == CLIENT_BLOCK)
             return CLIENT_WAIT;
         home->stats->spool_dropped++;
         say_bad(c, "dropped: the spool is full");

@@ -143,13 +143,12 @@ static bool has_chunk(const struct spool *sp)
     return !sp->failed && is_written(sp, oldest) && sp->now_ms >= held_until(sp, oldest);
 }
 
-/* When the oldest chunk is held no longer, if somebody waits for that. */
-static uint64_t memory_deadline(struct spool *sp)
+/* When time alone makes room: the oldest chunk is held no longer. Whether somebody waits for that
+ * is not known here, who has looked at spool_has_room and stayed away. */
+static uint64_t memory_deadline(const struct spool *sp)
 {
     const struct chunk *oldest = &sp->chunks[sp->first];
-    if (has_chunk(sp))
-        sp->wants_memory = false;
-    if (!sp->wants_memory || sp->failed || !is_written(sp, oldest))
+    if (has_chunk(sp) || sp->failed || !is_written(sp, oldest))
         return NEVER;
     return held_until(sp, oldest);
 }
@@ -219,10 +218,8 @@ enum spool_put spool_put(struct spool *sp, struct now now, const struct spool_it
         return no_room(sp, item->drop_oldest);
     sp->now_ms = now.mono_ms;
     struct chunk *c = make_place(sp, size, rest);
-    if (c == NULL) {
-        sp->wants_memory = true;
-        return SPOOL_BUSY;
-    }
+    if (c == NULL)
+        return spool_is_exhausted(sp) ? SPOOL_FULL : SPOOL_BUSY;
     const struct spoollog_record rec = {.kind = item->kind == RECORD_DATA ? SPOOLLOG_DATA
                                                                           : SPOOLLOG_DEAD,
                                         .key_plain = item->key_plain,
@@ -245,6 +242,11 @@ bool spool_has_memory(const struct spool *sp)
     return (sp->chunks_n > 0 && sp->chunk_bytes - c->n >= size &&
             sp->log.capacity - (sp->end - sp->lap) >= size) ||
            has_chunk(sp);
+}
+
+bool spool_is_exhausted(const struct spool *sp)
+{
+    return sp->failed && !spool_has_memory(sp) && pipeline_health(sp->pipeline) != HEALTH_OK;
 }
 
 bool spool_has_room(const struct spool *sp)
@@ -304,6 +306,11 @@ void spool_fail(struct spool *sp, const char *text)
 const char *spool_failed(const struct spool *sp)
 {
     return sp->failed ? sp->failure : NULL;
+}
+
+bool spool_is_stalled(const struct spool *sp)
+{
+    return sp->stalled;
 }
 
 /* ---- looking in ---- */

@@ -20,7 +20,7 @@
  * that waits to be written, and moves `end`:
  *   SPOOL_OK      end has moved; the record is safe when spool_safe says so
  *   SPOOL_BUSY    the memory is full: when it has been written there is room again
- *   SPOOL_FULL    the file is full until more is delivered
+ *   SPOOL_FULL    the file is full until more is delivered; or the spool is exhausted
  *   SPOOL_FAILED  a write or a sync has failed: see below
  * With `drop_oldest`, a full file makes room by letting go of its oldest records: first of those
  * that are in the ring anyway (they lose only their second copy), then of records that have not
@@ -133,6 +133,8 @@ uint64_t spool_safe(const struct spool *sp, enum spool_mark mark);
 bool spool_has_room(const struct spool *sp);
 /* Half of that: whether there is memory, be the file full or not. */
 bool spool_has_memory(const struct spool *sp);
+/* After a failure: memory is the whole spool, it is full, and delivery does not empty it. */
+bool spool_is_exhausted(const struct spool *sp);
 /* A put with drop_oldest has found no room, and turns are making some. */
 bool spool_makes_room(const struct spool *sp);
 
@@ -146,6 +148,7 @@ void spool_finish(struct spool *sp);
 bool spool_is_quiet(const struct spool *sp);
 bool spool_is_empty(const struct spool *sp);      /* all that was put is settled */
 const char *spool_failed(const struct spool *sp); /* NULL: it works */
+bool spool_is_stalled(const struct spool *sp);    /* a dead letter in it has no room elsewhere */
 struct origin *spool_origin(struct spool *sp);
 struct spool *spool_of_origin(struct origin *o);
 uint64_t spool_capacity(const struct spool *sp);

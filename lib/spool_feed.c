@@ -59,8 +59,10 @@ static bool put(struct spool *sp, struct now now, const struct spoollog_record *
     switch (pipeline_put(sp->pipeline, now, o, &item)) {
     case PUT_OK:
         o->read_at = end;
+        sp->stalled = false;
         return true;
     case PUT_DEAD_FULL:
+        sp->stalled = true;
         sp->again_ms = now.mono_ms + SPOOL_AGAIN_MS;
         return false;
     case PUT_FULL:

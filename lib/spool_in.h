@@ -55,12 +55,12 @@ struct spool {
     uint64_t first_ms;  /* when the first byte was put that no sync covers, NEVER: there is none */
     bool wants_room;    /* a put has found the file full */
     bool wants_to_drop; /* and may have the oldest dropped for it */
-    bool wants_memory;  /* a put has found no chunk */
     uint64_t now_ms;    /* of the last put or turn */
     bool paused, finishing;
 
     struct spoolread reader;
     uint64_t again_ms; /* no reading into the ring before */
+    bool stalled;      /* for want of room for a dead letter */
     unsigned read_errors;
 
     struct err outcome; /* of the write that was told */

@@ -3,8 +3,9 @@
  * end: under load each write is as large as the disk is slow.
  *
  * A state is due when delivery has moved and a second is over; at once when somebody waits for the
- * room; and when recovery could otherwise not find what is written (SPOOLREAD_REACH). The last one
- * says that it closes the file, and so comes only when all before it is on the disk.
+ * room; and when recovery could otherwise not find what is written: far behind the last state
+ * (SPOOLREAD_REACH), or behind one that says that it closes the file. That one comes only when all
+ * before it is on the disk.
  *
  * A failure is for good: the kernel forgets what it could not write, so no later sync can be
  * believed. */
@@ -129,7 +130,7 @@ void spool_start_write(struct spool *sp, struct now now)
     if (!syncs(sp))
         closing = sp->finishing && !data && !is_closed(sp);
     bool behind = sp->end > sp->state.written + SPOOLREAD_REACH / 2;
-    bool state = (data && (sp->state_due || behind)) || closing ||
+    bool state = (data && (sp->state_due || behind || sp->state.clean)) || closing ||
                  (moved && (room || now.mono_ms - sp->state_ms >= SPOOL_SAVE_MS));
     bool sync = (data && sp->sync_ms == 0) || is_sync_due(sp, now) || room || closing ||
                 (state && !data && sp->sync_ms <= SPOOL_SAVE_MS);

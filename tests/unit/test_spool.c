@@ -138,12 +138,20 @@ static void settle(struct t *t)
     assert_true(spool_is_empty(t->sp));
 }
 
+static unsigned number_of(const struct buf *data)
+{
+    unsigned v = 0;
+    for (size_t i = 0; i < data->n && data->p[i] >= '0' && data->p[i] <= '9'; i++)
+        v = v * 10 + (unsigned)(data->p[i] - '0');
+    return v;
+}
+
 /* What was sent: FIRST, FIRST+1, ... n of them. */
 static void expect_sent(const struct t *t, unsigned first, unsigned n)
 {
     assert_int_equal(t->f.log_n, n);
     for (unsigned i = 0; i < n; i++)
-        assert_int_equal(strtoul(t->f.log[i].data.p, NULL, 10), first + i);
+        assert_int_equal(number_of(&t->f.log[i].data), first + i);
 }
 
 static struct stats *stats_of(struct t *t)
@@ -326,6 +334,57 @@ static void a_stop_in_good_order_leaves_nothing_to_look_for(void **state)
     expect_sent(t, 11, 5);
 }
 
+static void what_is_put_behind_a_clean_end_is_found_again(void **state)
+{
+    struct t *t = *state;
+    char last[1000];
+    snprintf(last, sizeof last, "%0983d", 0); /* ends 16 bytes before the lap does: no pad fits */
+    unsigned whole = (unsigned)(CAPACITY / 1024) - 1;
+    for (unsigned n = 0; n < whole; n += 50) {
+        put_many(t, n, n + 50 < whole ? 50 : whole - n, NULL);
+        settle(t);
+    }
+    assert_int_equal(put(t, "k", last), SPOOL_OK);
+    assert_int_equal(CAPACITY - spool_end(t->sp), 16);
+    settle(t);
+    spool_finish(t->sp);
+    for (unsigned i = 0; i < 4; i++)
+        turn_and_write(t);
+    assert_true(spool_is_quiet(t->sp));
+    fakes_forget_log(&t->f);
+    put_many(t, 0, 5, NULL); /* of a client that had waited for room */
+    turn(t);
+    disk_finish(&t->d, t->sp);
+    turn(t);
+    assert_int_equal(spool_safe(t->sp, SPOOL_DURABLE), spool_end(t->sp));
+    restart(t);
+    assert_int_equal(t->report.records, 5);
+    settle(t);
+    expect_sent(t, 0, 5);
+}
+
+static void a_clean_end_is_no_more_once_something_follows(void **state)
+{
+    struct t *t = *state;
+    struct spoollog_state found;
+    bool lost;
+    put_many(t, 0, 5, NULL);
+    settle(t);
+    spool_finish(t->sp);
+    for (unsigned i = 0; i < 4; i++)
+        turn_and_write(t);
+    put_many(t, 0, 5, NULL);
+    turn(t);
+    disk_finish(&t->d, t->sp);
+    struct spoolread r;
+    struct spoollog log;
+    assert_int_equal(spoolread_header(disk_on_read, &t->d, &log, NULL), 0);
+    assert_true(spoolread_init(&r, &log, disk_on_read, &t->d, SPOOLREAD_WINDOW));
+    assert_int_equal(spoolread_state(&r, &found, &lost, NULL), 0);
+    assert_false(found.clean);
+    spoolread_release(&r);
+}
+
 /* ---- full ---- */
 
 static void full_memory_is_over_after_the_write(void **state)
@@ -375,6 +434,22 @@ static void what_is_not_read_yet_stays_in_memory_while_all_is_well(void **state)
     spool_pause(t->sp, false);
     settle(t);
     expect_sent(t, 0, n + 1);
+}
+
+static void memory_that_time_alone_frees_is_waited_for(void **state)
+{
+    struct t *t = *state;
+    enum spool_put last;
+    spool_pause(t->sp, true);
+    put_many(t, 0, 64, &last);
+    assert_int_equal(last, SPOOL_OK); /* nobody was refused, but there is no room any more */
+    turn_and_write(t);
+    assert_false(spool_has_room(t->sp));
+    uint64_t deadline = spool_turn(t->sp, t->f.now);
+    assert_in_range(deadline, t->f.now.mono_ms + 1, t->f.now.mono_ms + SPOOL_HOLD_MS);
+    t->f.now.mono_ms = deadline;
+    assert_int_equal(spool_turn(t->sp, t->f.now), UINT64_MAX);
+    assert_true(spool_has_room(t->sp));
 }
 
 static void a_small_record_that_fits_does_not_end_the_waiting_of_a_large_one(void **state)
@@ -800,6 +875,9 @@ int main(void)
         TEST(full_memory_is_over_after_the_write),
         TEST(what_is_not_read_yet_stays_in_memory_while_all_is_well),
         TEST(a_full_file_stays_full_when_it_is_synced_from_now_on),
+        TEST(what_is_put_behind_a_clean_end_is_found_again),
+        TEST(a_clean_end_is_no_more_once_something_follows),
+        TEST(memory_that_time_alone_frees_is_waited_for),
         TEST(a_small_record_that_fits_does_not_end_the_waiting_of_a_large_one),
         TEST(a_full_file_waits_for_delivery),
         TEST(a_full_ring_costs_nothing_but_reading_back),
