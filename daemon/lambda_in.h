@@ -15,7 +15,7 @@
 struct lambda_reply {
     unsigned status;
     bool again; /* what it answers was sent more than once */
-    bool keep; /* the connection may be used again */
+    bool keep;  /* the connection may be used again */
     bool chunked, has_length;
     size_t length;
     char id[LAMBDA_ID_MAX + 1], invocation_id[LAMBDA_ID_MAX + 1];

@@ -37,12 +37,13 @@
 #include "lib/pipeline.h"
 #include "lib/spool.h"
 
-#define SAVE_EVERY_MS     1000  /* checkpoints, when something moved */
-#define EXPIRE_EVERY_MS   3600000 /* looking for entries that are too old: it walks them all */
-#define STALL_RETRY_MS    1000  /* a source that waits for room in the dead letters */
-#define CREDS_RETRY_MS    10000 /* looking for credentials again, at most this often */
+#define SAVE_EVERY_MS     1000       /* checkpoints, when something moved */
+#define EXPIRE_EVERY_MS   3600000    /* looking for entries that are too old: it walks them all */
+#define STALL_RETRY_MS    1000       /* a source that waits for room in the dead letters */
+#define CREDS_RETRY_MS    10000      /* looking for credentials again, at most this often */
 #define HEADER_BYTES_MAX  (16 * MIB) /* a CSV header behind lines to skip is looked for in */
-#define COMPLAIN_EVERY_MS 10000 /* the same trouble, in the log */
+#define COMPLAIN_EVERY_MS 10000      /* the same trouble, in the log */
+#define NO_DEAD_ROOM      "a record must become a dead letter, and dead_letter_max is reached"
 
 struct stream {
     struct list link;
@@ -72,10 +73,10 @@ struct source {
     struct tail *tail;
     struct ledger_source *ledger;
     bool recovering; /* looking for files that have left the glob */
-    bool fresh;   /* never started before, and still finding what is there: start_at decides */
-    bool stalled; /* waits for room in the dead letters, or for memory */
+    bool fresh;      /* never started before, and still finding what is there: start_at decides */
+    bool stalled;    /* waits for room in the dead letters, or for memory */
     uint64_t first_save; /* the save that says where it begins: before, it does not read */
-    char *name;   /* outlives the configuration while records are in a ring */
+    char *name;          /* outlives the configuration while records are in a ring */
     struct log_limit stall, no_match;
 };
 
@@ -240,7 +241,7 @@ const char *inlet_state(const struct inlet *in); /* a word for people */
 struct stream *inlet_stream(const struct inlet *in);
 const struct listen_counts *inlet_counts(const struct inlet *in);
 struct inlet *inlet_find(struct service *s, const char *name);
-struct inlet *inlet_of(struct list *link);   /* in service.inlets */
+struct inlet *inlet_of(struct list *link);           /* in service.inlets */
 void inlets_turn(struct service *s, struct now now); /* who waited for room goes on */
 /* What is safe now is told; the deadline is now if somebody need not wait any more. */
 uint64_t inlets_answer(struct service *s, struct now now);

@@ -90,7 +90,7 @@ static enum tail_verdict on_bytes(void *ctx, struct tail_file *f, struct str byt
     case INPUT_FULL:
         break;
     case INPUT_DEAD_FULL:
-        stall(src, "a record must become a dead letter, and dead_letter_max is reached");
+        stall(src, NO_DEAD_ROOM);
         break;
     case INPUT_NOMEM:
         stall(src, "out of memory");

@@ -53,8 +53,7 @@ static void tell_stall(struct stream *st, struct now now)
     st->spool_stalled = stalled;
     service_status(st->service);
     if (stalled && log_limit(&st->stall, now.mono_ms, COMPLAIN_EVERY_MS, &held))
-        log_error(log_msg("the spool waits"), log_s("stream", st->name),
-                  log_s("why", "a record must become a dead letter, and dead_letter_max is reached"),
+        log_error(log_msg("the spool waits"), log_s("stream", st->name), log_s("why", NO_DEAD_ROOM),
                   log_u("held_back", held));
 }
 

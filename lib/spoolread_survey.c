@@ -114,8 +114,8 @@ static uint64_t limit_of(const struct spoolread *r, const struct spoollog_state 
                          uint64_t good)
 {
     uint64_t known = good > state->written ? good : state->written;
-    /* Behind a clean end, one look, over the rest of a lap that is too small for a pad: the state of
-     * the write that followed it may be lost. */
+    /* Behind a clean end, one look, over the rest of a lap that is too small for a pad: the state
+     * of the write that followed it may be lost. */
     return min_u64(known + (state->clean ? SPOOLLOG_HEAD_BYTES : SPOOLREAD_REACH), r->readable);
 }
 
