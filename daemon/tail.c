@@ -315,6 +315,7 @@ void tail_forget(struct tail_file *f)
         tdelete(f, &t->by_path, by_path);
     tdelete(f, &t->by_inode, by_inode);
     tail_release_held_for(f);
+    tail_unhold(f);
     if (f->successor != NULL)
         tail_follows_nobody(f->successor);
     tail_follows_nobody(f);
@@ -381,7 +382,12 @@ void tail_follows_nobody(struct tail_file *f)
 
 void tail_follows(struct tail_file *f, struct tail_file *before)
 {
-    if (before == f || before->successor != NULL)
+    if (before == f)
+        return;
+    before->rotated = true;
+    if (before->read_at < before->seen_end)
+        tail_wake(before); /* for its last bytes, once they are quiet */
+    if (before->successor != NULL)
         return;
     tail_follows_nobody(f);
     f->after = before;

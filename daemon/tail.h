@@ -83,6 +83,7 @@ struct tail_file {
     uint64_t read_at;
     uint64_t limit;            /* once: read no further */
     bool orphan;               /* no name of it matches any more */
+    bool rotated;              /* another file has come to the path that it had */
     bool done;                 /* once: read to the limit */
     bool news;                 /* something was written since it was read last */
     bool told;                 /* bytes of it have been told since it was opened */
@@ -103,6 +104,7 @@ struct tail_file {
     struct tail_file *after;   /* read first what was at this path before, */
     uint64_t after_until;      /* up to here */
     struct tail_file *successor;
+    unsigned copies;            /* held back for it */
     struct tail_file *held_for; /* perhaps a copy of this one, */
     uint64_t proven;            /* and surely as far as this, its end */
     char *left_path;            /* the path that it had before it lost or changed it */

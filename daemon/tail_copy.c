@@ -141,6 +141,7 @@ bool tail_hold(struct tail_file *f)
     if (g == NULL)
         return false;
     f->held_for = g;
+    g->copies++;
     prove(f, size);
     f->seen_end = size;
     f->quiet_since_ms = tail_now(t);
@@ -152,10 +153,18 @@ bool tail_hold(struct tail_file *f)
     return true;
 }
 
-static void release(struct tail_file *f)
+void tail_unhold(struct tail_file *f)
 {
+    if (f->held_for == NULL)
+        return;
+    f->held_for->copies--;
     f->held_for = NULL;
     list_del(&f->held);
+}
+
+static void release(struct tail_file *f)
+{
+    tail_unhold(f);
     tail_wake(f);
 }
 
@@ -190,18 +199,31 @@ void tail_hold_new(struct tail *t)
     }
 }
 
+/* New files that were shut before anyone looked, empty perhaps: those with names like g's are
+ * opened, for they may be its copies. */
+static void hold_shut(struct tail_file *g)
+{
+    size_t n = strlen(g->path);
+    LIST_FOR(it, save, &g->tail->ready)
+    {
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, ready);
+        if (f->unproven && f->fd < 0 && strncmp(f->path, g->path, n) == 0 && tail_reopen_now(f))
+            tail_hold(f);
+    }
+}
+
 bool tail_hand_over(struct tail_file *g)
 {
     struct tail *t = g->tail;
     tail_hold_new(t);
+    hold_shut(g);
     LIST_FOR(it, save, &t->held)
     {
         struct tail_file *f = CONTAINER_OF(it, struct tail_file, held);
         uint64_t at = f->held_for == g ? take_over_at(f, g) : UINT64_MAX;
         if (at == UINT64_MAX || !tail_seek(f, at))
             continue;
-        f->held_for = NULL;
-        list_del(&f->held);
+        tail_unhold(f);
         g->read_at = 0;
         g->before = fingerprint_of(NULL, 0);
         t->ops.copied(t->ops.ctx, g, f);
@@ -232,7 +254,8 @@ static bool is_no_copy(const struct tail_file *f, const struct tail_file *g, uin
     return size >= g->read_at && !has_what_was_read(f, g) && tail_size(g) >= g->read_at;
 }
 
-/* As long as there are bytes of g to be looked at, it may turn out to be truncated. */
+/* As long as there are bytes of g to be looked at, it may turn out to be truncated; unless it cannot
+ * be opened for want of descriptors, which the copies have. */
 void tail_tick_held(struct tail *t)
 {
     if (!list_empty(&t->held))
@@ -246,7 +269,9 @@ void tail_tick_held(struct tail *t)
             f->quiet_since_ms = tail_now(t);
         }
         bool quiet = tail_now(t) - f->quiet_since_ms >= t->hold_ms;
-        if ((quiet && list_empty(&f->held_for->ready)) || is_no_copy(f, f->held_for, size))
+        bool hopeless = t->starved && !t->paused && f->held_for->fd < 0;
+        if ((quiet && (hopeless || list_empty(&f->held_for->ready))) ||
+            is_no_copy(f, f->held_for, size))
             release(f);
         else
             prove(f, size);

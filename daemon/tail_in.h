@@ -117,6 +117,7 @@ void tail_opened(struct tail_file *f, int fd);
 void tail_closed(struct tail_file *f);
 bool tail_open_beside(struct tail_file *f); /* under another name in its directory */
 bool tail_reopen(struct tail_file *f);      /* false: not now, or f is forgotten: do not touch it */
+bool tail_reopen_now(struct tail_file *f);  /* the same, however many are open */
 void tail_touch(struct tail_file *f);       /* it was active */
 
 /* tail_scan.c */
@@ -159,5 +160,6 @@ void tail_tick_held(struct tail *t);
 void tail_prove_held(struct tail_file *g); /* while what was read of g is still there */
 void tail_is_active(struct tail_file *g);
 void tail_release_held_for(struct tail_file *g);
+void tail_unhold(struct tail_file *f);
 
 #endif

@@ -135,14 +135,17 @@ void tail_touch(struct tail_file *f)
 
 /* ---- shutting ---- */
 
+static bool is_twice_too_many(const struct tail *t)
+{
+    return t->open_n >= t->open_max && t->open_n - t->open_max >= t->open_max;
+}
+
 /* With twice too many open, one that ends in half a record has to do: else a thousand of those
  * would leave no descriptor for the others, for ever. If it is deleted while it is shut, that half
  * is missed, and told so. */
 static bool can_be_shut(struct tail_file *f)
 {
-    const struct tail *t = f->tail;
-    bool too_many = t->open_n >= t->open_max && t->open_n - t->open_max >= t->open_max;
-    bool idle = list_empty(&f->ready) && (f->read_at == f->seen_end || too_many);
+    bool idle = list_empty(&f->ready) && (f->read_at == f->seen_end || is_twice_too_many(f->tail));
     return !f->orphan && f->held_for == NULL && (idle || !f->told) &&
            f->tail->ops.settled(f->tail->ops.ctx, f) && tail_position(f, f->read_at, &f->shut_at);
 }
@@ -212,13 +215,19 @@ static void cannot_reopen(struct tail_file *f)
     t->scan_due = !t->once; /* whoever has its name now */
 }
 
+/* With twice too many open, of which none is delivered, it has to wait; but not one for which copies
+ * wait, that are open themselves until it has been looked at. */
 bool tail_reopen(struct tail_file *f)
 {
     struct tail *t = f->tail;
     while (t->open_n >= t->open_max && shut_one(t)) {
     }
-    if (t->open_n >= t->open_max && t->open_n - t->open_max >= t->open_max)
-        return false; /* twice too many already, and none is delivered: wait */
+    return (f->copies > 0 || !is_twice_too_many(t)) && tail_reopen_now(f);
+}
+
+bool tail_reopen_now(struct tail_file *f)
+{
+    struct tail *t = f->tail;
     struct stat st;
     int fd = f->orphan ? -1 : tail_open_path(t, f->path, &st);
     if (fd >= 0 && st.st_ino == f->inode && st.st_dev == f->device) {

@@ -207,6 +207,7 @@ static void start_over(struct tail_file *f)
     }
     f->seen_end = f->told_end = 0;
     f->was_short = true;
+    f->rotated = false;
     tail_forget_first(f);
 }
 
@@ -338,6 +339,8 @@ static void after_bytes(struct tail_file *f, bool whole, bool last, size_t used)
         return;
     list_del(&f->ready);
     f->news = false;
+    if (f->rotated)
+        f->patience_ms = min_u64(f->patience_ms, t->quiet_ms);
     if (f->read_at < f->seen_end && !last)
         be_patient(f);
     if (last && f->orphan && t->ops.settled(t->ops.ctx, f))
@@ -356,7 +359,7 @@ size_t tail_read(struct tail_file *f, bool *wait)
         tail_note_size(f); /* there may be far more */
     else if (at + n < f->known_end && was_cut(f, at + n))
         return 0;
-    bool quiet = f->orphan && quiet_for_ms(f) >= t->quiet_ms;
+    bool quiet = (f->orphan || f->rotated) && quiet_for_ms(f) >= t->quiet_ms;
     f->ends_here = n < want;
     bool last = (t->once && (n < want || at + n >= f->limit)) || (n < want && quiet);
     f->patience_ms = UINT64_MAX;

@@ -3,6 +3,7 @@
 import datetime
 import os
 import re
+import shutil
 import subprocess
 import time
 
@@ -279,3 +280,53 @@ def test_a_clock_that_jumps_stops_nothing_and_wakes_nobody(daemon, fakes, tmp_pa
     assert fake.count("s") == n
     days = {r.headers["x-amz-date"][:11] for r in fake.puts()}
     assert len(days) == 3, "the clock did jump"
+
+
+# Copies, with few descriptors.
+
+
+def copytruncate(path, copy):
+    shutil.copy(path, copy)
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_copies_do_not_take_the_descriptors_that_their_originals_need(daemon, fake, tmp_path, limit):
+    logs = [tmp_path / f"{n}.log" for n in range(8)]
+    for n, log in enumerate(logs):
+        append(log, lines(0, 30, f"f{n}"))
+    d = following(daemon, fake, tmp_path / "*.log*", max_open_files=limit).start()
+    delivered(fake, 240)
+    for rotation in range(3):
+        for n, log in enumerate(logs):
+            copytruncate(log, f"{log}.{rotation}")
+            append(log, lines(30 + 15 * rotation, 45 + 15 * rotation, f"f{n}"))
+        wanted = 240 + 120 * (rotation + 1)
+        wait_until(lambda: len(set(fake.data("s"))) == wanted, what=f"{wanted} lines", timeout=30)
+    d.terminate()
+    assert fake.count("s") == 600
+
+
+def test_a_copy_that_was_found_empty_and_shut_is_no_new_file(daemon, fake, tmp_path):
+    logs, copy = [tmp_path / "a.log", tmp_path / "b.log"], tmp_path / "a.log.1"
+    for log in logs:
+        append(log, lines(0, 50, log.name))
+    d = following(daemon, fake, tmp_path / "*.log*", max_open_files=1).start()
+    delivered(fake, 100)
+    wait_offsets(d, {log.name: log.stat().st_size for log in logs})
+    fake.go_away()
+    for log in logs:
+        append(log, lines(50, 60, log.name))
+    d.wait_log("no answer")
+    copy.touch()
+    d.wait_log(r"a\.log\.1")
+    time.sleep(0.2)  # for the daemon to be done with it
+    shutil.copy(logs[0], copy)
+    time.sleep(0.2)
+    os.truncate(logs[0], 0)
+    append(logs[0], lines(60, 70, logs[0].name))
+    fake.come_back()
+    wait_until(lambda: len(set(fake.data("s"))) == 130, what="130 lines", timeout=30)
+    assert harness.tool("shipped", "--wait", "-c", d.file, copy, *logs)[0] == 0
+    d.terminate()
+    assert fake.count("s") == 130

@@ -59,6 +59,37 @@ static void assert_handed_over(struct follow *fo, const char *copy, const char *
     free(whole);
 }
 
+/* ---- few descriptors ---- */
+
+static void write_three(struct follow *fo)
+{
+    char *lines = numbered_lines(3000), text[4000], name[] = "x.log";
+    for (name[0] = 'a'; name[0] <= 'c'; name[0]++) {
+        snprintf(text, sizeof text, "of %c\n%s", name[0], lines);
+        write_file(fo->uv, name, text);
+    }
+    free(lines);
+}
+
+static void copies_that_wait_do_not_keep_their_originals_shut(void **state)
+{
+    struct follow *fo = follow_open_as(*state, "*.log*", &(struct tail_options){.open_max = 1});
+    char name[] = "x.log", copy[] = "x.log.1";
+    write_three(fo);
+    follow_start(fo);
+    follow_settle(fo);
+    for (name[0] = copy[0] = 'a'; name[0] <= 'c'; name[0] = ++copy[0]) {
+        copy_file(fo->uv, name, copy);
+        truncate_file(fo->uv, name);
+        append(fo->uv, name, "new\n");
+    }
+    follow_settle(fo);
+    assert_int_equal(fo->copied_n, 3);
+    for (name[0] = 'a'; name[0] <= 'c'; name[0]++)
+        assert_string_equal(follow_text(fo, name), "new\n");
+    follow_close(fo);
+}
+
 /* ---- recognised ---- */
 
 static void copied_and_truncated_before_anyone_looks(void **state)
@@ -590,6 +621,7 @@ static void renamed_copied_back_and_truncated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        UVTEST(copies_that_wait_do_not_keep_their_originals_shut),
         UVTEST(copied_and_truncated_before_anyone_looks),
         UVTEST(the_same_without_any_event),
         UVTEST(a_copy_seen_while_it_grows_waits_for_the_truncation),

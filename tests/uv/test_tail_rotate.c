@@ -96,6 +96,34 @@ static void an_orphan_is_closed_when_it_was_quiet_with_its_last_half_line(void *
     follow_close(fo);
 }
 
+static void a_file_rotated_within_the_glob_is_told_its_last_half_line_when_it_is_quiet(void **state)
+{
+    struct follow *fo = follow_pattern(state, "a.log*");
+    fo->take = TAKE_LINES;
+    tail_set_times(fo->tail, 60, TAIL_POLL_MS, COPY_HOLD_MS);
+    int writer = open_writer(fo->uv, "a.log");
+    say(writer, "one\nha");
+    follow_start(fo);
+    follow_settle(fo);
+    rename_file(fo->uv, "a.log", "a.log.1");
+    say(writer, "l");
+    write_file(fo->uv, "a.log", "new\nnot ended");
+    follow_settle(fo);
+    say(writer, "f");
+    follow_settle(fo);
+    assert_string_equal(follow_text(fo, "a.log.1"), "one\n");
+    UVTEST_UNTIL(fo->uv, strcmp(follow_text(fo, "a.log.1"), "one\nhalf") == 0);
+    assert_string_equal(follow_text(fo, "a.log"), "new\n"); /* it is alive, and waits for its end */
+    rename_file(fo->uv, "a.log.1", "a.log.2");
+    rename_file(fo->uv, "a.log", "a.log.1");
+    write_file(fo->uv, "a.log", "newer\n");
+    UVTEST_UNTIL(fo->uv, strcmp(follow_text(fo, "a.log.1"), "new\nnot ended") == 0);
+    UVTEST_UNTIL(fo->uv, active_handles(fo->uv) == 1); /* nobody waits for more */
+    assert_string_equal(follow_text(fo, "a.log.2"), "one\nhalf");
+    close(writer);
+    follow_close(fo);
+}
+
 static void half_a_line_that_still_grows_is_not_quiet(void **state)
 {
     struct follow *fo = follow_pattern(state, "*.log");
@@ -316,6 +344,7 @@ int main(void)
         UVTEST(renamed_out_of_the_glob_it_is_drained_late_bytes_included),
         UVTEST(moved_to_another_directory_it_is_drained_too),
         UVTEST(an_orphan_is_closed_when_it_was_quiet_with_its_last_half_line),
+        UVTEST(a_file_rotated_within_the_glob_is_told_its_last_half_line_when_it_is_quiet),
         UVTEST(half_a_line_that_still_grows_is_not_quiet),
         UVTEST(an_orphan_is_kept_until_the_owner_has_settled_it),
         UVTEST(rotated_and_made_anew_both_are_read),
