@@ -4,6 +4,7 @@
  *
  * A socket that cannot be made is told and does not matter otherwise: the data comes first. */
 #include <inttypes.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/control.h"
@@ -126,10 +127,19 @@ static const char *state_of(const struct source *src, const struct tail_file *f)
     return src->stream->paused ? "paused" : "following";
 }
 
+/* One that is shut may have grown since it was looked at. */
+static uint64_t size_of(const struct tail_file *f)
+{
+    struct stat st;
+    bool itself =
+        f->fd < 0 && stat(f->path, &st) == 0 && st.st_ino == f->inode && st.st_dev == f->device;
+    return itself ? (uint64_t)st.st_size : tail_size(f);
+}
+
 static void put_followed(struct buf *out, const struct source *src, const struct tail_file *f,
                          struct followed *fo, uint64_t now_ms)
 {
-    uint64_t size = tail_size(f), delivered = fo->input.origin.delivered;
+    uint64_t size = size_of(f), delivered = fo->input.origin.delivered;
     lag_seen(&fo->lag, size, delivered, now_ms);
     buf_putc(out, '{');
     put_text(out, "source", src->name);

@@ -278,9 +278,11 @@ void source_reshape(struct source *src, const struct config_source *c, struct sh
 {
     LIST_FOR(it, save, tail_files(src->tail))
     {
-        struct followed *fo = followed_of(CONTAINER_OF(it, struct tail_file, link));
+        struct tail_file *f = CONTAINER_OF(it, struct tail_file, link);
+        struct followed *fo = followed_of(f);
         input_reshape(&fo->input, shape, &c->shape);
         fo->told_missing = false;
+        tail_tell_rest(f);
     }
     shape_free(src->shape);
     src->shape = shape;

@@ -172,6 +172,8 @@ bool tail_rewind(struct tail_file *f, uint64_t offset, struct position *at);
 /* From `bytes`: tell me again when the file has been quiet for so long. tail_quiet_ms: how long it
  * has ended where the bytes told end; 0 when it does not end there. */
 void tail_patience(struct tail_file *f, uint64_t ms);
+/* Tell again what the owner has left: he may want it now. */
+void tail_tell_rest(struct tail_file *f);
 uint64_t tail_quiet_ms(const struct tail_file *f);
 /* The file's own bytes, for the owner: how many were read, or -1 (also when it is shut). */
 ssize_t tail_pread(const struct tail_file *f, void *to, size_t n, uint64_t offset);

@@ -156,6 +156,12 @@ void tail_patience(struct tail_file *f, uint64_t ms)
     f->patience_ms = ms;
 }
 
+void tail_tell_rest(struct tail_file *f)
+{
+    if (f->read_at < f->seen_end)
+        tail_wake(f);
+}
+
 static uint64_t quiet_for_ms(const struct tail_file *f)
 {
     return tail_now(f->tail) - f->quiet_since_ms;

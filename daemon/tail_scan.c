@@ -87,6 +87,7 @@ static void take_up_new(struct tail *t, const char *path, int fd, const struct s
         return;
     }
     if (!t->ops.found(t->ops.ctx, f)) {
+        tail_complain(t, path, "not followed: too many files to remember, or out of memory");
         tail_forget(f);
         t->incomplete = true;
         return;

@@ -5,6 +5,8 @@ import base64
 import json
 import time
 
+import pytest
+
 from files import delivered, following, in_order
 from harness import wait_until
 
@@ -190,4 +192,30 @@ def test_utf_16_begun_at_the_end_stays_on_whole_characters(daemon, fake, tmp_pat
     d.wait_log("following")
     put(log, b"\x0a!\x00\n\x00")
     assert delivered(fake, 1) == ["half\u0a0a!".encode()]
+    d.terminate()
+
+
+# Options that a reload changes.
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ({}, {"flush_partial_after": "1s"}),
+        ({"multiline": {"start": "BEGIN", "timeout": "1h"}}, {"multiline": {"start": "BEGIN", "timeout": "1s"}}),
+        ({"multiline": {"start": "BEGIN", "timeout": "1h"}}, {"multiline": None}),
+    ],
+    ids=["flush", "timeout", "no multiline"],
+)
+def test_what_waits_is_looked_at_again_when_a_reload_changes_how_long(daemon, fake, tmp_path, before, after):
+    log = tmp_path / "a.log"
+    put(log, b"BEGIN 1\n x\n")
+    d = following(daemon, fake, log, **before).start()
+    put(log, b"BEGIN 2\n y\n" if before else b"half")
+    wait_until(lambda: fake.count("s") > 0, what="what does not wait")
+    d.settings["sources"]["a"] |= after
+    d.settings["sources"]["a"] = {k: v for k, v in d.settings["sources"]["a"].items() if v is not None}
+    d.reload()
+    last = {"flush_partial_after": b"half", "multiline": b"BEGIN 2\n y" if after.get("multiline") else b" y"}
+    wait_until(lambda: last[next(iter(after))] in fake.data("s"), what="the rest", timeout=10)
     d.terminate()

@@ -1,6 +1,7 @@
 """Ten thousand files, too few descriptors, watches or bytes of disk, and a clock that jumps."""
 
 import datetime
+import json
 import os
 import re
 import shutil
@@ -330,3 +331,20 @@ def test_a_copy_that_was_found_empty_and_shut_is_no_new_file(daemon, fake, tmp_p
     assert harness.tool("shipped", "--wait", "-c", d.file, copy, *logs)[0] == 0
     d.terminate()
     assert fake.count("s") == 130
+
+
+def test_what_a_closed_file_has_grown_by_is_seen_to_be_behind(daemon, fake, tmp_path):
+    logs = [tmp_path / f"{n}.log" for n in range(4)]
+    for log in logs:
+        append(log, lines(0, 50, log.name))
+    d = following(daemon, fake, tmp_path / "*.log", max_open_files=1).start()
+    delivered(fake, 200)
+    wait_offsets(d, {log.name: log.stat().st_size for log in logs})
+    fake.go_away()
+    for log in logs:
+        append(log, lines(50, 60, log.name))
+    d.wait_log("no answer")
+    status, out, _ = harness.tool("sources", "--json", "-c", d.file)
+    rows = {row["path"]: row for row in map(json.loads, out.splitlines()) if "path" in row}
+    assert status == 0
+    assert {path: row["size"] for path, row in rows.items()} == {str(log): log.stat().st_size for log in logs}
