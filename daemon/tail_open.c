@@ -215,8 +215,8 @@ static void cannot_reopen(struct tail_file *f)
     t->scan_due = !t->once; /* whoever has its name now */
 }
 
-/* With twice too many open, of which none is delivered, it has to wait; but not one for which copies
- * wait, that are open themselves until it has been looked at. */
+/* With twice too many open, of which none is delivered, it has to wait; but not one for which
+ * copies wait, that are open themselves until it has been looked at. */
 bool tail_reopen(struct tail_file *f)
 {
     struct tail *t = f->tail;
