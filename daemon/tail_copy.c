@@ -254,8 +254,8 @@ static bool is_no_copy(const struct tail_file *f, const struct tail_file *g, uin
     return size >= g->read_at && !has_what_was_read(f, g) && tail_size(g) >= g->read_at;
 }
 
-/* As long as there are bytes of g to be looked at, it may turn out to be truncated; unless it cannot
- * be opened for want of descriptors, which the copies have. */
+/* As long as there are bytes of g to be looked at, it may turn out to be truncated; unless it
+ * cannot be opened for want of descriptors, which the copies have. */
 void tail_tick_held(struct tail *t)
 {
     if (!list_empty(&t->held))
