@@ -62,6 +62,7 @@ struct stream {
     bool paused;  /* by its pipeline */
     bool leaving; /* no longer configured: drains, then closes */
     struct log_limit trouble;
+    bool trouble_told;
 };
 
 struct source {

@@ -26,12 +26,19 @@ static void do_send(void *ctx, unsigned slot, const struct pipeline_request *r)
     http_send(st->http, slot, &request);
 }
 
+/* May the stream's trouble be written to the log now? Its end is told only if it was. */
+static bool may_complain(struct stream *st, uint64_t *held)
+{
+    bool may = log_limit(&st->trouble, uv_now(&st->service->loop), COMPLAIN_EVERY_MS, held);
+    st->trouble_told |= may;
+    return may;
+}
+
 static void on_answer(void *ctx, unsigned slot, const struct http_result *result)
 {
     struct stream *st = ctx;
     uint64_t held;
-    if (result->status == 0 &&
-        log_limit(&st->trouble, uv_now(&st->service->loop), COMPLAIN_EVERY_MS, &held))
+    if (result->status == 0 && may_complain(st, &held))
         log_warn(log_msg("no answer"), log_s("stream", st->name), log_s("why", result->error),
                  log_u("held_back", held));
     pipeline_answer(st->pipeline, slot, result->status, result->body);
@@ -130,9 +137,11 @@ static void on_trouble(void *ctx, enum pipeline_health health, const struct repl
     struct stream *st = ctx;
     struct service *s = st->service;
     uint64_t held = 0;
-    if (health == HEALTH_OK)
+    if (health == HEALTH_OK && st->trouble_told)
         log_info(log_msg(health_text(health)), log_s("stream", st->name));
-    else if (log_limit(&st->trouble, uv_now(&s->loop), COMPLAIN_EVERY_MS, &held))
+    if (health == HEALTH_OK)
+        st->trouble_told = false;
+    else if (may_complain(st, &held))
         log_emit(health == HEALTH_HELD ? LOG_ERROR : LOG_WARN,
                  (const struct log_field[]){log_msg(health_text(health)),
                                             log_s("stream", st->name),

@@ -26,8 +26,9 @@
  *
  * Rules it keeps.
  *   A request that fails as a whole stops new batches until one gets through: one probe at a time,
- *   then twice as many with each success, up to in_flight. A batch waiting for its retry holds no
- *   slot. At most BATCHES_WAITING_MAX batches wait; then no new ones are taken, the ring fills,
+ *   then twice as many with each success, up to in_flight. Records that are refused one by one, and
+ *   all of them again, stop nobody: a new batch is tried then. A batch waiting for its retry holds
+ *   no slot. At most BATCHES_WAITING_MAX batches wait; then no new ones are taken, the ring fills,
  *   sources pause.
  *   Refused requests are narrowed to the one record that is refused, which becomes a dead letter;
  *   REFUSED_IN_A_ROW_MAX of these without an acceptance in between are operator trouble: data is

@@ -64,6 +64,7 @@ struct pipeline {
     struct dead dead[DEAD_IN_WORK_MAX];
     unsigned dead_n; /* not free */
     unsigned refused_in_a_row;
+    bool probe_new; /* in trouble: the next probe may be a new batch */
 
     enum pipeline_health health;
     struct list moved;

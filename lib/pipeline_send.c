@@ -167,10 +167,11 @@ void pipeline_send_due(struct pipeline *p, struct now now)
     }
 }
 
-/* In trouble the batches that are out already are the probe; without any, one new batch is. */
+/* In trouble the batches that are out already are the probe; without any, one new batch is. Records
+ * that were refused one by one, and again, say nothing of those behind them: see settle_partial. */
 static bool may_take_new(const struct pipeline *p)
 {
-    bool well = p->health == HEALTH_OK || p->flying + p->waiting_n == 0;
+    bool well = p->health == HEALTH_OK || p->flying + p->waiting_n == 0 || p->probe_new;
     return may_send(p) && well && p->waiting_n < BATCHES_WAITING_MAX && !list_empty(&p->free);
 }
 
@@ -198,6 +199,7 @@ void pipeline_take_new(struct pipeline *p, struct now now)
         list_del(&b->link);
         batch_init(b);
         batch_fill(b, &p->ring);
+        p->probe_new = false;
         if (!send_batch(p, idle_slot(p), b, now)) {
             pipeline_wait(p, b, now.mono_ms + BACKOFF_THROTTLE_BASE_MS);
             return;

@@ -19,8 +19,18 @@ static void set_health(struct pipeline *p, enum pipeline_health health, const st
 static void thrive(struct pipeline *p, const struct reply *r)
 {
     p->refused_in_a_row = 0;
+    p->probe_new = false;
     p->flight_limit = p->flight_limit * 2 < p->in_flight ? p->flight_limit * 2 : p->in_flight;
     set_health(p, HEALTH_OK, r);
+}
+
+/* An answer, but not one record was taken. If it is the second for these records, the service may
+ * well take others: so that a few stubborn ones cannot hold up a stream for ever, the next probe is
+ * a new batch. It is as rare as the retries. */
+static void get_nowhere(struct pipeline *p, const struct batch *b, const struct reply *r)
+{
+    p->probe_new = b->tries > 0;
+    set_health(p, HEALTH_RETRYING, r);
 }
 
 static void finish_or_wait(struct pipeline *p, struct batch *b, uint64_t due_ms)
@@ -41,7 +51,7 @@ static void settle_partial(struct pipeline *p, struct batch *b, const struct rep
     if (accepted > 0)
         thrive(p, r);
     else if (r->failed_n > 0)
-        set_health(p, HEALTH_RETRYING, r); /* an answer, but not one record was taken */
+        get_nowhere(p, b, r);
     uint64_t due = now.mono_ms;
     if (r->failed_n > 0) {
         uint64_t base = r->throttled ? BACKOFF_THROTTLE_BASE_MS : BACKOFF_TRANSIENT_BASE_MS;
@@ -59,6 +69,7 @@ static void retry_whole(struct pipeline *p, struct batch *b, const struct reply 
     p->stats.requests_failed++;
     p->stats.throttles += throttled;
     p->flight_limit = 1;
+    p->probe_new = false;
     uint64_t base = throttled ? BACKOFF_THROTTLE_BASE_MS : BACKOFF_TRANSIENT_BASE_MS;
     pipeline_wait(p, b, now.mono_ms + backoff_ms(&p->rng, base, BACKOFF_CAP_MS, b->tries++, 1, 1));
     set_health(p, HEALTH_RETRYING, r);
@@ -68,6 +79,7 @@ static void hold(struct pipeline *p, struct batch *b, const struct reply *r, str
 {
     p->stats.requests_failed++;
     p->flight_limit = 1;
+    p->probe_new = false;
     pipeline_wait(p, b,
                   now.mono_ms + backoff_ms(&p->rng, HELD_BASE_MS, HELD_CAP_MS, b->tries++, 1, 1));
     set_health(p, HEALTH_HELD, r);

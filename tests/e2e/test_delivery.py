@@ -166,6 +166,22 @@ def test_a_stubborn_record_does_not_hold_up_the_others(ship, fake):
     exactly(fake, lines(3000))
 
 
+def test_a_stubborn_record_that_is_alone_does_not_hold_up_those_behind_it(ship, fake, tmp_path):
+    fake.fault = faults.Entries("InternalFailure", match=lambda data: data == b"line 000000")
+    d = ship(lines(1)).start()
+    wait_until(lambda: len(fake.puts()) >= 3)
+    for n in range(1, 8):
+        with open(tmp_path / "a.log", "ab") as log:
+            log.write(b"".join(line + b"\n" for line in lines(1000 * n)[1000 * (n - 1) + 1 :]))
+        wait_until(lambda n=n: fake.count("s") == 999 * n)
+    # The log tells of the trouble, and of its end, but not each time.
+    assert 1 <= sum("delivery fails" in line for line in d.lines) <= 5
+    assert sum("delivering again" in line for line in d.lines) <= 5
+    fake.fault = None
+    wait_until(lambda: fake.count("s") == 999 * 7 + 1)
+    d.terminate()
+
+
 def test_no_checkpoint_passes_a_record_that_was_not_accepted(ship, fake):
     fake.fault = faults.Entries("InternalFailure", match=lambda data: data == b"line 000003")
     d = ship(lines(3000)).start()

@@ -403,6 +403,88 @@ static void only_so_many_batches_wait(void **state)
     assert_int_equal(origin.delivered, origin.read_at);
 }
 
+/* Answers what is in flight: records that begin with 's' are refused, all others taken. */
+static void refuse_the_stubborn(void)
+{
+    for (unsigned i = 0; i < PIPELINE_SLOTS_MAX; i++) {
+        uint8_t failed[BATCH_RECORDS_MAX] = {0};
+        for (unsigned j = 0; f.requests[i].busy && j < f.requests[i].n; j++)
+            failed[j] = record_data(f.requests[i].records[j]).p[0] == 's';
+        if (f.requests[i].busy)
+            fakes_answer_entries(&f, i, failed, "InternalFailure");
+    }
+}
+
+static void records_behind_a_stubborn_one_are_not_held_up(void **state)
+{
+    (void)state;
+    begin(8 * MIB, 100, 4);
+    put_to(&origin, RECORD_DATA, 's', 20);
+    pump_when_due();
+    refuse_the_stubborn();
+    pump_when_due(); /* again: it is alone in its batch, so nothing at all is taken */
+    refuse_the_stubborn();
+    fakes_pump(&f);
+    assert_int_equal(pipeline_health(f.p), HEALTH_RETRYING);
+    for (unsigned round = 1; round <= 20; round++) {
+        put(1700);
+        for (unsigned turn = 0; turn < 12; turn++) {
+            pump_when_due();
+            refuse_the_stubborn();
+        }
+        assert_int_equal(stats()->records_delivered, 1700 * round);
+        assert_int_equal(origin.delivered, 0);
+    }
+    for (unsigned turn = 0; turn < 3; turn++) {
+        pump_when_due();
+        fakes_accept_all(&f);
+    }
+    fakes_pump(&f);
+    assert_true(pipeline_empty(f.p));
+    assert_int_equal(pipeline_health(f.p), HEALTH_OK);
+}
+
+static void several_stubborn_records_a_batch_each_hold_up_nobody(void **state)
+{
+    (void)state;
+    begin(8 * MIB, 0, 2);
+    for (unsigned i = 0; i < BATCHES_WAITING_MAX - 1; i++) {
+        put_to(&origin, RECORD_DATA, 's', 20);
+        for (unsigned turn = 0; turn < 2 * BATCHES_WAITING_MAX; turn++) {
+            pump_when_due();
+            refuse_the_stubborn();
+        }
+        put(10);
+        for (unsigned turn = 0; turn < 2 * BATCHES_WAITING_MAX; turn++) {
+            pump_when_due();
+            refuse_the_stubborn();
+        }
+        assert_int_equal(stats()->records_delivered, 10 * (i + 1));
+    }
+}
+
+/* A stream of which nothing is taken gets new batches no faster than it refuses old ones again. */
+static void a_stream_that_refuses_every_record_is_not_flooded(void **state)
+{
+    (void)state;
+    begin(16 * MIB, 0, 4);
+    put(500);
+    fakes_pump(&f);
+    put(4000);
+    uint8_t all[BATCH_RECORDS_MAX];
+    memset(all, 1, sizeof all);
+    unsigned again = 0;
+    for (unsigned i = 0; i < 30; i++) {
+        for (unsigned slot = 0; slot < PIPELINE_SLOTS_MAX; slot++)
+            if (f.requests[slot].busy)
+                fakes_answer_entries(&f, slot, all, THROTTLED);
+        pump_when_due();
+        again = (unsigned)(stats()->records_retried / 500);
+        assert_true(f.sent - again <= again + 1);
+    }
+    assert_true(again >= 10);
+}
+
 /* ---- a whole request fails ------------------------------------------------------------------ */
 
 static void a_failure_narrows_the_flight_to_one_probe(void **state)
@@ -1138,6 +1220,9 @@ int main(void)
         T(a_batch_that_waits_holds_no_slot),
         T(when_every_record_fails_the_delays_grow),
         T(only_so_many_batches_wait),
+        T(records_behind_a_stubborn_one_are_not_held_up),
+        T(several_stubborn_records_a_batch_each_hold_up_nobody),
+        T(a_stream_that_refuses_every_record_is_not_flooded),
         T(a_failure_narrows_the_flight_to_one_probe),
         T(in_trouble_no_new_batch_is_taken),
         T(a_throttled_request_waits_longer),
