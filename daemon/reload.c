@@ -4,7 +4,8 @@
  * the new streams, a compiled shape for every source, the users and groups that sockets name, and
  * new sources for those that are new, or look at other files, or feed another stream. Then the
  * swap, which cannot fail:
- *   streams   kept ones take the new options; removed ones drain and close
+ *   streams   kept ones take the new options; removed ones drain and close; one that comes back
+ *             before it is empty goes on as if it had never left
  *   sources   kept ones take the new shape from their next record on, and keep their position;
  *             others are closed; a source that was closed and made anew goes on from its delivered
  *             position; one that is made reads when a checkpoint says where it begins
@@ -132,6 +133,16 @@ static const struct config_stream *find_stream_config(const struct config *confi
     return NULL;
 }
 
+static void set_leaving(struct stream *st, bool leaving)
+{
+    st->leaving = leaving;
+    pipeline_drain(st->pipeline, leaving);
+    if (st->spool != NULL && leaving)
+        spool_finish(st->spool);
+    else if (st->spool != NULL)
+        spool_resume(st->spool);
+}
+
 static void swap_streams(struct service *s, const struct config *config)
 {
     LIST_FOR(it, save, &s->streams)
@@ -139,13 +150,9 @@ static void swap_streams(struct service *s, const struct config *config)
         struct stream *st = CONTAINER_OF(it, struct stream, link);
         const struct config_stream *c = find_stream_config(config, st->name);
         struct err e;
-        if (c == NULL) {
-            st->leaving = true;
-            pipeline_drain(st->pipeline, true);
-            if (st->spool != NULL)
-                spool_finish(st->spool);
+        set_leaving(st, c == NULL);
+        if (c == NULL)
             continue;
-        }
         if (st->spool != NULL)
             spool_set_sync(st->spool, c->sync_ms);
         if (!stream_configure(st, config, c, &e))

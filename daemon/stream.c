@@ -307,7 +307,7 @@ struct stream *stream_find(struct service *s, const char *name)
     LIST_FOR(it, save, &s->streams)
     {
         struct stream *st = CONTAINER_OF(it, struct stream, link);
-        if (!st->leaving && strcmp(st->name, name) == 0)
+        if (strcmp(st->name, name) == 0)
             return st;
     }
     return NULL;

@@ -287,6 +287,11 @@ void spool_finish(struct spool *sp)
     sp->finishing = true;
 }
 
+void spool_resume(struct spool *sp)
+{
+    sp->finishing = false;
+}
+
 void spool_set_sync(struct spool *sp, uint64_t sync_ms)
 {
     sp->sync_ms = sync_ms;

@@ -145,6 +145,7 @@ void spool_wrote(struct spool *sp, const struct err *e); /* NULL: all of it is d
 void spool_pause(struct spool *sp, bool pause);
 
 void spool_finish(struct spool *sp);
+void spool_resume(struct spool *sp); /* it is not the end, after all */
 bool spool_is_quiet(const struct spool *sp);
 bool spool_is_empty(const struct spool *sp);      /* all that was put is settled */
 const char *spool_failed(const struct spool *sp); /* NULL: it works */

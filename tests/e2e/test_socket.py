@@ -402,6 +402,28 @@ def test_a_reload_adds_moves_and_removes_sockets(served, fake, path, tmp_path):
     assert sorted(fake.data("s")) == [b"first", b"other", b"second"]
 
 
+def test_a_stream_that_was_removed_comes_back_before_it_is_empty(served, fake, path, tmp_path):
+    d = served(ack="durable")
+    fake.fault = faults.Status(503)
+    Client(path).send(b"before").wait_ok()
+    settings = d.settings["streams"], d.settings["sources"]
+    d.settings["streams"] = {"other": {"kinesis": "s"}}
+    d.settings["sources"] = {"a": {"file": str(tmp_path / "a.log"), "stream": "other"}}
+    d.reload()
+    wait_until(lambda: not path.exists())
+    d.settings["streams"], d.settings["sources"] = settings
+    for _ in range(2):
+        d.reload()
+    assert not any("not reloaded" in line for line in d.lines), d.log()
+    Client(path).send(b"after").wait_ok()
+    fake.fault = None
+    wait_until(lambda: sorted(fake.data("s")) == [b"after", b"before"])
+    for i in range(50):
+        Client(path).send(b"%d" % i).wait_ok()
+    d.terminate()
+    assert len(fake.data("s")) == 52
+
+
 @pytest.mark.parametrize("ack", ["durable", "delivered"])
 def test_a_frame_without_a_record_is_ok_though_nothing_else_moves(served, path, ack):
     served(ack=ack, format="json", split_arrays=True)
