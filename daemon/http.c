@@ -216,6 +216,14 @@ static size_t on_answer_bytes(char *p, size_t size, size_t n, void *ctx)
     return s->answer.failed ? 0 : size * n; /* 0 ends the transfer as CURLE_WRITE_ERROR */
 }
 
+/* A connection that is not made in time says nothing of the request. */
+static bool is_late(const struct slot *s, CURLcode code)
+{
+    curl_off_t ready_us = 0;
+    curl_easy_getinfo(s->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us);
+    return code == CURLE_OPERATION_TIMEDOUT && ready_us > 0;
+}
+
 static struct http_result result_of(const struct slot *s, CURLcode code)
 {
     if (code == CURLE_OK) {
@@ -226,7 +234,7 @@ static struct http_result result_of(const struct slot *s, CURLcode code)
     if (code == CURLE_WRITE_ERROR && s->answer.failed)
         return (struct http_result){.error = "the answer is too large, or no memory for it"};
     const char *error = s->error[0] != '\0' ? s->error : curl_easy_strerror(code);
-    return (struct http_result){.error = error};
+    return (struct http_result){.error = error, .late = is_late(s, code)};
 }
 
 /* Not within curl, so done() may send, and may close: then the rest is dropped. */

@@ -43,6 +43,7 @@ struct http_result {
     int status;
     struct str body;
     const char *error; /* when status is 0 */
+    bool late;         /* and it was under way when its time was up */
 };
 
 struct http_options {

@@ -41,7 +41,8 @@ static void on_answer(void *ctx, unsigned slot, const struct http_result *result
     if (result->status == 0 && may_complain(st, &held))
         log_warn(log_msg("no answer"), log_s("stream", st->name), log_s("why", result->error),
                  log_u("held_back", held));
-    pipeline_answer(st->pipeline, slot, result->status, result->body);
+    pipeline_answer(st->pipeline, slot, result->late ? REPLY_STATUS_LATE : result->status,
+                    result->body);
 }
 
 /* Where the record came from. The reason of what was dead before it was put into a spool begins

@@ -60,8 +60,8 @@ void batch_narrow(struct batch *b)
     b->window = (b->window + 1) / 2;
 }
 
-void batch_widen(struct batch *b)
+void batch_widen(struct batch *b, unsigned most)
 {
     unsigned twice = b->window < 1 ? 1 : b->window * 2;
-    b->window = twice < b->n ? twice : b->n;
+    b->window = (unsigned)min_size(min_size(twice, most), b->n);
 }

@@ -39,6 +39,6 @@ void batch_fill(struct batch *b, struct ring *r);
 unsigned batch_settle(struct batch *b, const uint8_t *failed);
 void batch_drop_first(struct batch *b); /* the first record leaves the batch, as it is */
 void batch_narrow(struct batch *b);
-void batch_widen(struct batch *b);
+void batch_widen(struct batch *b, unsigned most); /* up to so many */
 
 #endif

@@ -73,6 +73,7 @@ struct pipeline *pipeline_new(uint64_t buffer_bytes, const struct pipeline_ops *
         list_add_tail(&p->free, &p->pool[i].link);
     }
     p->in_flight = p->flight_limit = 1;
+    p->window_most = BATCH_RECORDS_MAX;
     return p;
 }
 
@@ -263,6 +264,8 @@ uint64_t pipeline_pump(struct pipeline *p, struct now now)
     pipeline_settle_answers(p, now);
     pipeline_pump_dead(p, now);
     bool more = retire(p);
+    if (p->probe_new) /* it is its turn: many retries, all due, could keep a slot for themselves */
+        pipeline_take_new(p, now);
     pipeline_send_due(p, now);
     pipeline_take_new(p, now);
     pipeline_pump_dead(p, now);

@@ -30,6 +30,8 @@
  *   all of them again, stop nobody: a new batch is tried then. A batch waiting for its retry holds
  *   no slot. At most BATCHES_WAITING_MAX batches wait; then no new ones are taken, the ring fills,
  *   sources pause.
+ *   Requests that are not through in time, again and again, are halved, down to one record: what a
+ *   slow link can carry is found like that, and tried anew with each success.
  *   Refused requests are narrowed to the one record that is refused, which becomes a dead letter;
  *   REFUSED_IN_A_ROW_MAX of these without an acceptance in between are operator trouble: data is
  *   kept.

@@ -64,6 +64,7 @@ struct pipeline {
     struct dead dead[DEAD_IN_WORK_MAX];
     unsigned dead_n; /* not free */
     unsigned refused_in_a_row;
+    unsigned window_most; /* records a request: less while larger ones are not through in time */
     bool probe_new; /* in trouble: the next probe may be a new batch */
 
     enum pipeline_health health;

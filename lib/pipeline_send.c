@@ -199,6 +199,7 @@ void pipeline_take_new(struct pipeline *p, struct now now)
         list_del(&b->link);
         batch_init(b);
         batch_fill(b, &p->ring);
+        b->window = (unsigned)min_size(b->n, p->window_most);
         p->probe_new = false;
         if (!send_batch(p, idle_slot(p), b, now)) {
             pipeline_wait(p, b, now.mono_ms + BACKOFF_THROTTLE_BASE_MS);

@@ -20,6 +20,7 @@ static void thrive(struct pipeline *p, const struct reply *r)
 {
     p->refused_in_a_row = 0;
     p->probe_new = false;
+    p->window_most = (unsigned)min_size(p->window_most * 17 / 16 + 1, BATCH_RECORDS_MAX);
     p->flight_limit = p->flight_limit * 2 < p->in_flight ? p->flight_limit * 2 : p->in_flight;
     set_health(p, HEALTH_OK, r);
 }
@@ -41,6 +42,18 @@ static void finish_or_wait(struct pipeline *p, struct batch *b, uint64_t due_ms)
         pipeline_wait(p, b, due_ms);
 }
 
+/* The first `failed_n` of a narrowed batch were refused, each by itself; what a refused request is
+ * being searched for stands behind them, with others that may be taken. They go last: in front, for
+ * as long as they fail, they would be all that is sent. */
+static void put_last(struct batch *b, unsigned failed_n)
+{
+    struct record *failed[BATCH_RECORDS_MAX];
+    unsigned others = b->n - failed_n;
+    memcpy(failed, b->records, failed_n * sizeof failed[0]);
+    memmove(&b->records[0], &b->records[failed_n], others * sizeof b->records[0]);
+    memcpy(&b->records[others], failed, failed_n * sizeof failed[0]);
+}
+
 static void settle_partial(struct pipeline *p, struct batch *b, const struct reply *r,
                            const uint8_t *failed, struct now now)
 {
@@ -52,15 +65,28 @@ static void settle_partial(struct pipeline *p, struct batch *b, const struct rep
         thrive(p, r);
     else if (r->failed_n > 0)
         get_nowhere(p, b, r);
+    bool all_sent = b->n == r->failed_n;
+    if (!all_sent)
+        put_last(b, r->failed_n);
     uint64_t due = now.mono_ms;
-    if (r->failed_n > 0) {
+    if (r->failed_n == 0 || (accepted > 0 && !all_sent)) {
+        b->tries = 0; /* the next ones have not failed */
+    } else {
         uint64_t base = r->throttled ? BACKOFF_THROTTLE_BASE_MS : BACKOFF_TRANSIENT_BASE_MS;
         due += backoff_ms(&p->rng, base, BACKOFF_CAP_MS, b->tries++, r->failed_n, sent);
-    } else {
-        b->tries = 0;
     }
-    batch_widen(b);
+    batch_widen(b, p->window_most);
     finish_or_wait(p, b, due);
+}
+
+/* Not through in time, and not for the first time: a link so narrow takes less at once. How much,
+ * the stream remembers, and tries more with each success. */
+static void narrow_down(struct pipeline *p, struct batch *b)
+{
+    if (b->tries == 0 && p->window_most == BATCH_RECORDS_MAX)
+        return;
+    batch_narrow(b);
+    p->window_most = b->window;
 }
 
 static void retry_whole(struct pipeline *p, struct batch *b, const struct reply *r, struct now now)
@@ -70,6 +96,8 @@ static void retry_whole(struct pipeline *p, struct batch *b, const struct reply 
     p->stats.throttles += throttled;
     p->flight_limit = 1;
     p->probe_new = false;
+    if (r->late)
+        narrow_down(p, b);
     uint64_t base = throttled ? BACKOFF_THROTTLE_BASE_MS : BACKOFF_TRANSIENT_BASE_MS;
     pipeline_wait(p, b, now.mono_ms + backoff_ms(&p->rng, base, BACKOFF_CAP_MS, b->tries++, 1, 1));
     set_health(p, HEALTH_RETRYING, r);
@@ -108,7 +136,7 @@ static void refuse(struct pipeline *p, struct batch *b, const struct reply *r, s
     p->refused_in_a_row++;
     b->records[0]->kind = RECORD_DEAD;
     batch_drop_first(b);
-    batch_widen(b);
+    batch_widen(b, p->window_most);
     finish_or_wait(p, b, now.mono_ms);
 }
 

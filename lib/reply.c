@@ -301,5 +301,6 @@ void reply_read(struct reply *r, int status, struct str body, unsigned n, uint8_
     read_error_body(r, body);
     const struct judgement *j = judge(r->code);
     r->kind = j != NULL ? j->kind : judge_status(status);
+    r->late = status == REPLY_STATUS_LATE;
     r->credentials = j != NULL ? j->credentials : status == 401 || status == 403;
 }

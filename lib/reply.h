@@ -38,10 +38,13 @@ struct reply {
     enum reply_kind kind;
     unsigned failed_n;
     bool throttled;
+    bool late;        /* REPLY_TRANSIENT: less in one request may get through in time */
     bool credentials; /* REPLY_HELD: fresh credentials may help */
     char code[80];
     char message[240];
 };
+
+#define REPLY_STATUS_LATE 408 /* the service's word; also for no answer in the caller's own time */
 
 void reply_read(struct reply *r, int status, struct str body, unsigned n, uint8_t *failed);
 

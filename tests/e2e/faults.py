@@ -7,6 +7,7 @@ it at each moment in the life of a PutRecords request.
 
 import json
 import random
+import threading
 
 
 class Refusal(Exception):
@@ -121,6 +122,19 @@ class Slow(Fault):
     def answer(self, request, status, body):
         request.connection.fake.stopping.wait(self.seconds)
         return status, body
+
+
+class SlowLink(Fault):
+    """One link for all: a request takes its bytes / `rate` seconds to arrive. It does so also when the
+    client has given it up: it is in the buffers of the network."""
+
+    def __init__(self, rate):
+        self.rate, self.lock = rate, threading.Lock()
+
+    def arrive(self, request):
+        with self.lock:
+            seconds = int(request.headers["content-length"]) / self.rate
+            request.connection.fake.stopping.wait(seconds)
 
 
 class NotJson(Fault):

@@ -250,6 +250,13 @@ def test_an_answer_that_cannot_be_trusted_means_sending_again(ship, fake, fault)
     assert sorted(fake.data("s")) == sorted(lines(300) * 2)
 
 
+def test_a_link_too_slow_for_whole_requests_gets_smaller_ones(ship, fake):
+    records = [b"%06d" % i + b"x" * 1000 for i in range(1000)]
+    fake.fault = faults.SlowLink(400_000)  # a request of 500 records takes almost two seconds
+    assert ship(records, request_timeout="1s").once() == 0
+    at_least(fake, records)
+
+
 def test_an_answer_that_never_comes_is_given_up_after_the_request_timeout(ship, fake):
     fake.faults += [faults.Slow(60)]
     assert ship(lines(10), request_timeout="1s").once() == 0

@@ -201,7 +201,7 @@ static void the_window_opens_again_with_each_acceptance(void **state)
     for (; batch.n > 0; requests++) {
         assert_true(batch.window >= 1 && batch.window <= batch.n);
         batch_settle(&batch, failed);
-        batch_widen(&batch);
+        batch_widen(&batch, BATCH_RECORDS_MAX);
     }
     assert_true(requests <= 10); /* doubling; one by one it would be 500 */
 }
@@ -250,7 +250,7 @@ static void a_batch_only_shrinks_and_its_numbers_stay_true(void **state)
                 batch_drop_first(&batch);
             else
                 assert_int_equal(batch_settle(&batch, failed), done);
-            batch_widen(&batch);
+            batch_widen(&batch, BATCH_RECORDS_MAX);
             assert_true(batch.n <= n && batch.window <= batch.n);
             assert_true(batch.window >= 1 || batch.n == 0);
             assert_int_equal(batch.bytes, weight(&batch));

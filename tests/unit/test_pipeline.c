@@ -542,6 +542,69 @@ static void in_trouble_no_new_batch_is_taken(void **state)
     assert_true(pipeline_empty(f.p));
 }
 
+/* A turn of a link that gets so many records through in time. How many requests were late. */
+static unsigned link_turn(unsigned most)
+{
+    unsigned late = 0;
+    pump_when_due();
+    for (unsigned i = 0; i < PIPELINE_SLOTS_MAX; i++) {
+        if (!f.requests[i].busy)
+            continue;
+        if (f.requests[i].n <= most) {
+            fakes_answer_entries(&f, i, NULL, NULL);
+            continue;
+        }
+        fakes_answer(&f, i, REPLY_STATUS_LATE, "");
+        late++;
+    }
+    return late;
+}
+
+static void a_slow_link_gets_smaller_requests(void **state)
+{
+    (void)state;
+    begin(8 * MIB, 0, 2);
+    put(5000);
+    unsigned late = 0, turns = 0;
+    for (; !pipeline_empty(f.p) && turns < 400; turns++)
+        late += link_turn(60);
+    assert_true(pipeline_empty(f.p));
+    assert_true(late > 3 && late < 40);
+    assert_true(turns < 200);
+}
+
+static void one_late_answer_changes_nothing(void **state)
+{
+    (void)state;
+    begin(8 * MIB, 0, 1);
+    put(1000);
+    assert_int_equal(link_turn(0), 1);
+    for (unsigned turns = 0; turns < 3; turns++)
+        link_turn(500);
+    fakes_pump(&f);
+    assert_true(pipeline_empty(f.p));
+    assert_int_equal(f.sent, 3);
+}
+
+static void a_link_that_is_fast_again_gets_whole_requests_again(void **state)
+{
+    (void)state;
+    begin(8 * MIB, 0, 1);
+    put(500);
+    for (unsigned turns = 0; turns < 60; turns++)
+        link_turn(0);
+    assert_int_equal(origin.delivered, 0);
+    assert_true(f.sent >= 29); /* one record now, and it is sent again and again */
+    put(9500);
+    for (unsigned turns = 0; turns < 300; turns++)
+        link_turn(500);
+    assert_true(pipeline_empty(f.p));
+    put(500);
+    unsigned sent = f.sent;
+    link_turn(500);
+    assert_int_equal(f.sent, sent + 1);
+}
+
 static void a_throttled_request_waits_longer(void **state)
 {
     (void)state;
@@ -1225,6 +1288,9 @@ int main(void)
         T(a_stream_that_refuses_every_record_is_not_flooded),
         T(a_failure_narrows_the_flight_to_one_probe),
         T(in_trouble_no_new_batch_is_taken),
+        T(a_slow_link_gets_smaller_requests),
+        T(one_late_answer_changes_nothing),
+        T(a_link_that_is_fast_again_gets_whole_requests_again),
         T(a_throttled_request_waits_longer),
         T(a_broken_answer_sends_everything_again),
         T(trouble_that_lasts_is_told_each_time),
