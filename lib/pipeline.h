@@ -33,6 +33,7 @@
  *   Requests that are not through in time, again and again, are halved, down to one record: what a
  *   slow link can carry is found like that, and tried anew with each success.
  *   Refused requests are narrowed to the one record that is refused, which becomes a dead letter;
+ *   of a batch that is narrowed, records refused by themselves go to the end, out of the way;
  *   REFUSED_IN_A_ROW_MAX of these without an acceptance in between are operator trouble: data is
  *   kept.
  *

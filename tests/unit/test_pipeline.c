@@ -778,6 +778,38 @@ static void several_bad_records_in_one_batch_are_all_found(void **state)
     assert_int_equal(stats()->records_delivered, 96);
 }
 
+static bool holds(const struct fake_request *q, char tag)
+{
+    for (unsigned i = 0; i < q->n; i++)
+        if (record_data(q->records[i]).p[0] == tag)
+            return true;
+    return false;
+}
+
+static void stubborn_records_do_not_hide_a_bad_one_behind_them(void **state)
+{
+    (void)state;
+    begin(MIB, 0, 1);
+    for (unsigned i = 0; i < 40; i++)
+        put_to(&origin, RECORD_DATA, i < 3 ? 's' : i == 20 ? 'b' : 'g', 20);
+    for (unsigned turn = 0; turn < 100; turn++) {
+        pump_when_due();
+        if (f.requests[0].busy && holds(&f.requests[0], 'b'))
+            fakes_answer(&f, 0, 400, ERROR("InvalidArgumentException"));
+        refuse_the_stubborn();
+        fakes_store_dead(&f, true);
+    }
+    assert_int_equal(stats()->records_dead, 1);
+    assert_int_equal(stats()->records_delivered, 36);
+    fakes_accept_all(&f);
+    for (unsigned turn = 0; turn < 5; turn++) {
+        pump_when_due();
+        fakes_accept_all(&f);
+    }
+    fakes_pump(&f);
+    assert_true(pipeline_empty(f.p));
+}
+
 static void ten_refusals_in_a_row_are_a_persons_trouble(void **state)
 {
     (void)state;
@@ -1299,6 +1331,7 @@ int main(void)
         T(a_refused_request_is_halved_down_to_the_one_record),
         T(a_body_that_is_too_large_is_narrowed_like_a_refusal),
         T(several_bad_records_in_one_batch_are_all_found),
+        T(stubborn_records_do_not_hide_a_bad_one_behind_them),
         T(ten_refusals_in_a_row_are_a_persons_trouble),
         T(an_acceptance_between_refusals_starts_the_count_again),
         T(the_flow_goes_on_after_the_last_record_in_trouble_became_a_dead_letter),
