@@ -34,8 +34,8 @@
  *   slow link can carry is found like that, and tried anew with each success.
  *   Refused requests are narrowed to the one record that is refused, which becomes a dead letter;
  *   of a batch that is narrowed, records refused by themselves go to the end, out of the way;
- *   REFUSED_IN_A_ROW_MAX of these without an acceptance in between are operator trouble: data is
- *   kept.
+ *   REFUSED_IN_A_ROW_MAX such dead letters without an acceptance in between are operator trouble:
+ *   data is kept.
  *
  * Ownership. The pipeline owns ring, batches and bodies; it borrows ops, and the origins whose
  * records are in the ring: one may be freed only when its in_ring is 0. pipeline_free wipes
