@@ -24,10 +24,25 @@ SIM_SEEDS, SIM_SEEDS_SANITISED = 2000, 150
 TORTURE_SECONDS, PUSH_SECONDS = 60, 40
 PROGRAM_SECONDS_MAX, E2E_SECONDS_MAX, SETUP_SECONDS_MAX = 300, 900, 1200
 
+# With either of the two pytest prints lists of any length, in full.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("CI", "BUILD_NUMBER")}
+
 SANITISER_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
 }
+
+
+FAILURE = re.compile(r"(?m)^(?:FAILED|ERROR) .*|^\[  FAILED  \] [^:\n]+$|^E   (?:  [-+] *)?[^ ].*|^==\d+==ERROR.*|.*runtime error:.*")
+
+
+def short(output):
+    """What failed and why first, a line each, then the end of it all: a log may be cut anywhere."""
+    told = dict.fromkeys(line[:200] for line in FAILURE.findall(output))
+    named = [line for line in told if not line.startswith("E ")]
+    why = [line for line in told if line.startswith("E ")]
+    end = "\n".join(line[:300] for line in output.splitlines())[-8000:]
+    return "\n".join([*(f"     {line}" for line in (named + why)[:60]), end])
 
 
 class Count:
@@ -39,7 +54,7 @@ class Count:
         self.failed += failed
         print(f"{'FAIL' if failed else 'ok  '} {what}: {passed} passed, {failed} failed ({seconds:.1f} s)", flush=True)
         if failed:
-            print(output[-12000:], flush=True)
+            print(short(output), flush=True)
 
 
 def run(command, seconds, env=None):
@@ -49,7 +64,7 @@ def run(command, seconds, env=None):
         done = subprocess.run(
             [str(word) for word in command],
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env={**ENVIRONMENT, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

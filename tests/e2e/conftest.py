@@ -8,15 +8,30 @@ import fake_kinesis
 import harness
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that failed tells what its fake Kinesis was sent last, and what its daemons logged."""
+    report = yield
+    if report.failed and call.when == "call":
+        fake, daemon = item.funcargs.get("fake"), item.funcargs.get("daemon")
+        if fake is not None:
+            report.sections.append(("the last requests", "\n".join(map(str, fake.puts()[-20:]))))
+        for made in getattr(daemon, "made", ()):
+            report.sections.append((f"log of a daemon in {made.dir}", made.log()[-4000:]))
+    return report
+
+
 @pytest.fixture
 def daemon(tmp_path, request):
     """daemon(endpoint, **top-level options) -> a Daemon that is not started yet."""
 
     def make(endpoint, directory=tmp_path, **top):
         made = harness.Daemon(directory, endpoint, **top)
+        make.made.append(made)
         request.addfinalizer(made.cleanup)
         return made
 
+    make.made = []
     return make
 
 

@@ -28,6 +28,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 import urllib.parse
 
 from faults import Fault, Hangup, Refusal
@@ -62,6 +63,10 @@ class Request:
         self.refused = 0  # how many of them were refused one by one
         self.outcome = None  # "stored", "partial", "error 500", "hangup", ...
 
+    def __str__(self):
+        ends = [data[:40] for data, _ in (self.records[:1] + self.records[-1:])]
+        return f"{len(self.records)} records, {self.refused} refused, {self.outcome}: {ends}"
+
 
 class Stream:
     def __init__(self, name, shards):
@@ -94,11 +99,12 @@ class FakeKinesis:
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.faults = collections.deque()
-        self.fault = None
+        self._fault = None
         self.requests = []  # every request that was read whole
         self.violations = []
         self.connections_n = 0
         self.connections = set()
+        self.callers = collections.deque(maxlen=64)  # the addresses of the last ones
         self.listener = None
         self.port = 0
         self.tls = None
@@ -145,6 +151,42 @@ class FakeKinesis:
     def url(self):
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
+    # Trouble. When it ends, what was sent in it and not read yet is lost, as it was up to then: a
+    # process that is dead by now may have left a whole request in a buffer of the kernel, and would
+    # be heard after its successor on a machine that is busy.
+
+    @property
+    def fault(self):
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault):
+        if fault is None and self._fault is not None and self.listener is not None:
+            self.cut_off()
+        self._fault = fault
+
+    def cut_off(self):
+        """Ends every connection made up to now: at once, or with the answer that it waits for."""
+        self._wait_for_the_door()
+        with self.lock:
+            waiting = [c for c in self.connections if not c.busy]
+            for connection in self.connections:
+                connection.over = True
+        for connection in waiting:
+            connection.abort()
+
+    def _wait_for_the_door(self):
+        """Until every connection made before this moment is accepted: they come in order."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as last:
+            me, ends = last.getsockname(), time.monotonic() + 10
+            while not self._met(me):
+                assert time.monotonic() < ends, "the fake Kinesis accepts nobody"
+                time.sleep(0.001)
+
+    def _met(self, caller):
+        with self.lock:
+            return caller in self.callers
+
     # What a test asks afterwards.
 
     def records(self, stream):
@@ -166,19 +208,23 @@ class FakeKinesis:
     def _accept(self, listener):
         while True:
             try:
-                raw, _ = listener.accept()
+                raw, caller = listener.accept()
             except OSError:
                 return
             with self.lock:
+                self.callers.append(caller)
                 self.connections_n += 1
                 connection = Connection(self, raw, self.connections_n)
                 self.connections.add(connection)
             threading.Thread(target=connection.run, daemon=True).start()
 
-    def next_fault(self, operation):
-        if operation != "PutRecords":
-            return Fault()
+    def next_fault(self, connection, operation):
         with self.lock:
+            if connection.over:
+                raise Hangup
+            connection.busy = True
+            if operation != "PutRecords":
+                return Fault()
             fault = self.faults.popleft() if self.faults else self.fault
         return fault or Fault()
 
@@ -390,6 +436,8 @@ class Connection:
     def __init__(self, fake, raw, number):
         self.fake, self.raw, self.number = fake, raw, number
         self.socket = raw
+        self.busy = False  # with a request whose head was read
+        self.over = False  # the next one is not heard
 
     def run(self):
         try:
@@ -436,7 +484,7 @@ class Connection:
             pairs.append((name, value.strip()))
         headers = {name.lower(): value for name, value in pairs}
         request = Request(self, method, path, headers, b"", pairs)
-        fault = self.fake.next_fault(request.operation)
+        fault = self.fake.next_fault(self, request.operation)
         try:
             fault.arrive(request)
             self.read_body(stream, request)
@@ -449,7 +497,9 @@ class Connection:
         request.body = b""  # a long test keeps many requests
         self.send_head(status, len(body))
         self.send(body)
-        return headers.get("connection", "").lower() != "close"
+        with self.fake.lock:
+            self.busy = False
+            return not self.over and headers.get("connection", "").lower() != "close"
 
     def read_body(self, stream, request):
         if request.headers.get("expect", "").lower() == "100-continue":

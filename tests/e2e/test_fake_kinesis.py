@@ -1,8 +1,10 @@
 """The fake is only worth something if a stranger's client agrees with it: boto3 is the judge."""
 
 import binascii
+import contextlib
 import datetime
 import hashlib
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -206,6 +208,19 @@ def test_outage_ends_on_the_same_port(fake):
     fake.come_back()
     put(fake, b"3")
     assert fake.data("s") == [b"1", b"3"]
+
+
+def test_what_was_sent_in_an_outage_is_not_heard_after_it(fake):
+    """Half a request stands for one that lies in a buffer of the kernel, its sender dead by now."""
+    fake.fault = faults.DropBeforeReading()
+    with socket.create_connection(("127.0.0.1", fake.port), timeout=10) as late:
+        late.sendall(b"POST / HTTP/1.1\r\nX-Amz-Target: Kinesis_20131202.ListShards\r\n")
+        fake.fault = None
+        with contextlib.suppress(ConnectionError):
+            late.sendall(b"Content-Length: 0\r\n\r\n")
+            assert late.recv(1) == b""
+    assert fake.requests == []
+    assert put(fake, b"after")["FailedRecordCount"] == 0
 
 
 def test_sequence_numbers_resume_after_the_one_given(fake):

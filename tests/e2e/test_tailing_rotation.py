@@ -301,6 +301,8 @@ def test_kills_while_files_are_rotated_lose_nothing_and_double_no_more_than_was_
             saved = d.checkpoint()
             wait_until(lambda: d.checkpoint() != saved, what="a checkpoint")
         d.kill()
+        fake.cut_off()
+        wait_until(lambda: not fake.connections, what="the end of what it had sent")
         reached = {int(f["inode"]): f["offset"] for f in entries(d)}
         stored = [int(data.split()[1]) for data in set(fake.data("s"))]
         permitted += sum(writer.ends[n][1] > reached.get(writer.ends[n][0], 0) for n in stored)
